@@ -1,0 +1,49 @@
+# `make help` prints the targets. Nothing has to be prepared: each target makes what it needs.
+
+VENV := .venv
+BIN := $(VENV)/bin
+# The newest first. A name alone proves little (pyenv's shims exist for versions that are switched off): it is run.
+PYTHONS := python3.13 python3.12 python3.11 python3
+STAMP := $(VENV)/.installed
+# Arguments for `make demo`, `make chaos` and `make bench`: make demo ARGS="--seconds 30"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo check test chaos bench clean
+
+help: ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(STAMP) ## a virtual environment in .venv with hotset and everything its tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -x $(BIN)/python || for python in $(PYTHONS); do \
+	    $$python -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+	    echo "$$python -m venv $(VENV)"; $$python -m venv $(VENV) && break; \
+	done
+	@test -x $(BIN)/python || { \
+	    echo "hotset needs Python 3.11 or newer, with venv (Debian: apt install python3-venv)." >&2; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install ## hotset at work: real queue and database, a simulated GPU
+	$(BIN)/hotset demo $(ARGS)
+
+check: install ## style, types and layers
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check ## check, then every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+chaos: install ## break the real thing on purpose, minutes long
+	$(BIN)/python -m pytest tests/chaos $(ARGS)
+
+bench: install ## the benchmarks
+	$(BIN)/python -m pytest tests/benchmarks --capture=no $(ARGS)
+
+clean: ## remove .venv and what the tools left behind
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find app workers migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +

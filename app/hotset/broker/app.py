@@ -1,0 +1,59 @@
+"""The Celery application: JSON only, the fleet's queues, our transport, no result backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from celery import Celery
+from kombu import Exchange, Queue
+
+from hotset.broker.grants import GrantDesk
+from hotset.broker.lanes import Lanes
+from hotset.broker.transport import SCHEME
+from hotset.errors import InvalidSettings
+
+
+def make_app(
+    broker_url: str, queues: Iterable[str], *, lanes: Lanes | None = None, desk: GrantDesk | None = None
+) -> Celery:
+    """The application that workers, Flower and plain producers share. Only a worker has a desk."""
+    names = list(queues)
+    app = Celery("hotset", set_as_current=False)
+    app.conf.update(
+        broker_url=celery_url(broker_url),
+        broker_connection_retry_on_startup=True,
+        # 100 by default, after which a worker gives up for good.
+        broker_connection_max_retries=None,
+        broker_transport_options={"desk": desk, "lanes": lanes, "priority_steps": [0]},
+        accept_content=["json"],
+        task_serializer="json",
+        result_serializer="json",
+        event_serializer="json",
+        # Postgres is the truth; a result backend would be a second one.
+        result_backend=None,
+        task_ignore_result=True,
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_create_missing_queues=False,
+        task_default_queue=names[0],
+        # The default exchange: a publish needs no binding in Redis that a flush could drop without a word.
+        task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in names],
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    return app
+
+
+def celery_url(broker_url: str) -> str:
+    """The broker's address under our scheme."""
+    parts = urlsplit(broker_url)
+    if parts.scheme != "redis":
+        raise InvalidSettings(
+            f"broker_url has the scheme {parts.scheme!r}.", remedy="It looks like redis://127.0.0.1:6379/0."
+        )
+    return parts._replace(scheme=SCHEME).geturl()

@@ -1,0 +1,61 @@
+"""Where GPUs say what they hold: one key per GPU, gone 5 s after its worker fell silent.
+
+hs:gpu:{name}   JSON, expires: what `GpuState` says
+hs:gpus         set of names ever seen
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, cast
+
+import redis
+
+KEEP_S = 5
+
+
+@dataclass(frozen=True, slots=True)
+class GpuState:
+    """`residents`: model -> [MiB, requests on it]. `loading`: the model it drains for or loads."""
+
+    name: str
+    worker: str
+    vram_mb: float
+    slots: int
+    speed: float
+    busy: int
+    residents: Mapping[str, tuple[float, int]] = field(default_factory=dict)
+    loading: str | None = None
+    victims: tuple[str, ...] = ()
+    swaps: int = 0
+    simulated: bool = False
+    reason: str = ""
+
+
+class Board:
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def say(self, state: GpuState) -> None:
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.set(f"hs:gpu:{state.name}", json.dumps(asdict(state)), ex=KEEP_S)
+        pipe.sadd("hs:gpus", state.name)
+        pipe.execute()
+
+    def leave(self, name: str) -> None:
+        self._redis.delete(f"hs:gpu:{name}")
+
+    def read(self) -> dict[str, GpuState]:
+        """The GPUs whose workers are alive."""
+        names = sorted(cast(set[str], self._redis.smembers("hs:gpus")))
+        if not names:
+            return {}
+        found = cast(list[str | None], self._redis.mget([f"hs:gpu:{n}" for n in names]))
+        return {n: _state(json.loads(raw)) for n, raw in zip(names, found, strict=True) if raw is not None}
+
+
+def _state(raw: dict[str, Any]) -> GpuState:
+    residents = {model: (float(mb), int(running)) for model, (mb, running) in raw["residents"].items()}
+    return GpuState(**{**raw, "residents": residents, "victims": tuple(raw["victims"])})

@@ -1,0 +1,207 @@
+"""Waiting jobs in Redis: lanes ordered by deadline and by arrival, claims, and their return. The keys are listed at
+the head of `lua/snapshot.lua` and `lua/claim.lua`. Redis may lose all of it; the relay puts it back from Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from itertools import groupby
+from typing import Any, cast
+from uuid import UUID
+
+import redis
+
+from hotset.broker.messages import encode
+from hotset.errors import BrokerUnavailable, InvalidSettings
+from hotset.jobs import Priority, Routing
+from hotset.scheduling.decisions import Selector
+
+#: Published when there is new work; workers listen.
+WAKE = "hs:wake"
+#: Published with a job's id when it is to be cancelled.
+CANCEL = "hs:cancel"
+LONGEST_MESSAGE = 1_000_000
+SWEEP = 50
+SUSPECT = "suspect"
+
+
+@dataclass(frozen=True, slots=True)
+class LaneState:
+    """One lane with jobs. Times are epoch seconds of the broker's clock."""
+
+    queue: str
+    name: str
+    waiting: int
+    oldest_arrival: float
+    savable: int
+    next_deadline: float | None
+
+    @property
+    def priority(self) -> int:
+        """Suspects rank as normal: they have waited for their crash already, and must not starve."""
+        return int(Priority.NORMAL) if self.name == SUSPECT else int(Priority[self.name.upper()])
+
+
+@dataclass(frozen=True, slots=True)
+class LanesState:
+    """`now` is the broker's clock, epoch seconds."""
+
+    now: float
+    lanes: tuple[LaneState, ...]
+    inbox: Mapping[str, int]
+
+
+class Lanes:
+    """The waiting jobs of all queues. Thread-safe; one per process. Raises BrokerUnavailable when Redis is away."""
+
+    def __init__(self, url: str) -> None:
+        self.redis = connect_redis(url, name="broker_url")
+        self._claim = self.redis.register_script(_lua("claim"))
+        self._snapshot = self.redis.register_script(_lua("snapshot"))
+        self._restore = self.redis.register_script(_lua("restore"))
+
+    def publish(self, jobs: Sequence[Routing]) -> None:
+        """Put jobs into their lanes, all or none; one that is there already stays one. Wakes the workers."""
+        if not jobs:
+            return
+        with _reachable(self.redis):
+            pipe = self.redis.pipeline(transaction=True)
+            for (queue, lane), group in _by_lane(jobs):
+                members = list(group)
+                pipe.sadd(f"hs:lanes:{queue}", lane)
+                pipe.hset(f"hs:message:{queue}", mapping={str(j.id): encode(j) for j in members})
+                pipe.zadd(f"hs:arrival:{queue}:{lane}", {str(j.id): _ms(j.arrived_at.timestamp()) for j in members})
+                pipe.zadd(f"hs:deadline:{queue}:{lane}", {str(j.id): _ms(j.deadline_at.timestamp()) for j in members})
+            pipe.publish(WAKE, "")
+            pipe.execute()
+
+    def snapshot(self, default_deadlines: Mapping[str, float]) -> LanesState:
+        """Every lane with jobs, after a sweep of the inboxes. `default_deadlines`: queue -> wall seconds."""
+        arguments: list[Any] = [SWEEP, LONGEST_MESSAGE]
+        for queue, deadline_s in default_deadlines.items():
+            arguments += [queue, _ms(deadline_s)]
+        with _reachable(self.redis):
+            answer = cast(list[Any], self._snapshot(args=arguments))
+        lanes: list[LaneState] = []
+        inbox: dict[str, int] = {}
+        for queue, left, *found in answer[1:]:
+            inbox[queue] = left
+            for name, waiting, oldest, savable, due in found:
+                due_s = float(due) / 1000 if due else None
+                lanes.append(LaneState(queue, name, waiting, float(oldest) / 1000, savable, due_s))
+        return LanesState(answer[0] / 1000, tuple(lanes), inbox)
+
+    def claim(self, queue: str, lane: str, selector: Selector, claim: str) -> str | None:
+        """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty."""
+        with _reachable(self.redis):
+            return cast(str | None, self._claim(args=[queue, lane, selector, claim]))
+
+    def ack(self, claim: str) -> None:
+        """The claim's job is done with; forget it."""
+        with _reachable(self.redis):
+            pipe = self.redis.pipeline()
+            pipe.hdel("hs:unacked", claim)
+            pipe.zrem("hs:unacked:index", claim)
+            pipe.execute()
+
+    def give_back(self, claim: str) -> None:
+        """The claim's job goes back to its lane at once."""
+        with _reachable(self.redis):
+            self._restore(args=[0, 0, claim])
+            self.redis.publish(WAKE, "")
+
+    def renew(self, claims: Iterable[str]) -> None:
+        """The broker's lease: these claims are alive. Those that are gone (a flush) stay gone."""
+        held = list(claims)
+        if not held:
+            return
+        with _reachable(self.redis):
+            seconds, micros = self.redis.time()
+            self.redis.zadd("hs:unacked:index", dict.fromkeys(held, seconds * 1000 + micros // 1000), xx=True)
+
+    def restore_abandoned(self, older_s: float, limit: int = 100) -> int:
+        """Claims that were not renewed for that many wall seconds go back to their lanes; how many."""
+        with _reachable(self.redis):
+            return int(cast(int, self._restore(args=[limit, _ms(older_s)])))
+
+    def remove(self, queue: str, job_id: UUID) -> None:
+        """Take a waiting job out (it was cancelled or has expired). Harmless when it is not there."""
+        member = str(job_id)
+        with _reachable(self.redis):
+            pipe = self.redis.pipeline(transaction=True)
+            for lane in (*(p.label for p in Priority), SUSPECT):
+                pipe.zrem(f"hs:arrival:{queue}:{lane}", member)
+                pipe.zrem(f"hs:deadline:{queue}:{lane}", member)
+            pipe.hdel(f"hs:message:{queue}", member)
+            pipe.execute()
+
+    def missing(self, jobs: Sequence[Routing]) -> list[Routing]:
+        """Those of the jobs that wait in no lane: lost with the broker's memory, or just claimed."""
+        with _reachable(self.redis):
+            pipe = self.redis.pipeline(transaction=False)
+            for job in jobs:
+                pipe.hexists(f"hs:message:{job.queue}", str(job.id))
+            return [job for job, there in zip(jobs, pipe.execute(), strict=True) if not there]
+
+    def lengths(self, queues: Iterable[str]) -> dict[str, int]:
+        """Waiting jobs by queue: lanes and inbox."""
+        names = list(queues)
+        with _reachable(self.redis):
+            pipe = self.redis.pipeline(transaction=False)
+            for queue in names:
+                pipe.hlen(f"hs:message:{queue}")
+                pipe.llen(queue)
+            found = pipe.execute()
+        return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
+
+    def ask_cancel(self, job_id: UUID) -> None:
+        """Tell the workers at once; they would see it at their next heartbeat."""
+        with _reachable(self.redis):
+            self.redis.publish(CANCEL, str(job_id))
+
+    def subscriber(self) -> redis.client.PubSub:
+        """A connection that listens to channels; the caller closes it."""
+        return cast(redis.client.PubSub, self.redis.pubsub(ignore_subscribe_messages=True))  # type: ignore[no-untyped-call]
+
+    def close(self) -> None:
+        self.redis.close()
+
+
+def connect_redis(url: str, *, name: str) -> redis.Redis:
+    """A client with a small pool, connection and read time limits. `name` is the setting named in errors."""
+    try:
+        return redis.Redis.from_url(
+            url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, health_check_interval=30
+        )
+    except ValueError:
+        # Not chained: the message of the cause would show the password.
+        raise InvalidSettings(f"{name} is not a Redis URL.", remedy="It looks like redis://127.0.0.1:6379/0.") from None
+
+
+@contextmanager
+def _reachable(client: redis.Redis) -> Iterator[None]:
+    try:
+        yield
+    except (redis.ConnectionError, redis.TimeoutError) as e:
+        where = client.connection_pool.connection_kwargs
+        raise BrokerUnavailable(
+            f"Redis (the broker) does not answer at {where.get('host')}:{where.get('port')}: {e}.",
+            remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_BROKER_URL.",
+        ) from e
+
+
+def _by_lane(jobs: Sequence[Routing]) -> Iterator[tuple[tuple[str, str], Iterator[Routing]]]:
+    def place(job: Routing) -> tuple[str, str]:
+        return job.queue, job.lane
+
+    return groupby(sorted(jobs, key=place), key=place)
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _lua(name: str) -> str:
+    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

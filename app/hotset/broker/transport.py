@@ -1,0 +1,139 @@
+"""kombu's Redis transport with another way to fetch: no BRPOP, but one atomic claim per grant (see `grants`, `lanes`).
+
+Publishing by any Celery producer, control commands and events are kombu's own. A message that is fetched is held as
+unacknowledged in the same Lua call, so that a worker that dies at any moment loses none; its claim is renewed by the
+worker's heartbeat and returns to its lane when that stops.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any
+from uuid import uuid4
+
+from kombu import transport as kombu_transports
+from kombu.transport import redis as stock
+from kombu.transport import virtual
+
+from hotset.broker.grants import Grant, GrantDesk
+from hotset.broker.lanes import Lanes
+from hotset.errors import BrokerUnavailable
+
+log = logging.getLogger(__name__)
+
+#: `hotset://host:port/db` in place of `redis://`: Celery and Flower choose the transport by it.
+SCHEME = "hotset"
+kombu_transports.TRANSPORT_ALIASES[SCHEME] = f"{__name__}:Transport"
+
+
+class QoS(stock.QoS):  # type: ignore[misc]  # kombu is untyped
+    """Unacknowledged messages are held by the claim, in Redis; this keeps count in the process."""
+
+    # The claim outlives the connection: what still runs when the connection drops must not be handed out again.
+    restore_at_shutdown = False
+
+    def append(self, message: Any, delivery_tag: str) -> None:
+        virtual.QoS.append(self, message, delivery_tag)
+
+    def ack(self, delivery_tag: str) -> None:
+        self.channel.settle(delivery_tag, requeue=False)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
+        self.channel.settle(delivery_tag, requeue=requeue)
+        virtual.QoS.ack(self, delivery_tag)
+
+    def restore_visible(self, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the upkeep returns abandoned claims to their lanes."""
+
+
+class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
+    QoS = QoS
+    desk: GrantDesk | None = None
+    lanes: Lanes | None = None
+    from_transport_options = (*stock.Channel.from_transport_options, "desk", "lanes")
+
+    def basic_consume(self, queue: str, *args: Any, **kwargs: Any) -> Any:
+        consumer = super().basic_consume(queue, *args, **kwargs)
+        hub = getattr(self.connection, "hub", None)
+        if self.desk is not None and hub is not None and queue not in self._fanout_queues:
+            self.desk.attach(hub, self)
+        return consumer
+
+    def spend(self, grant: Grant) -> str | None:
+        """One grant, one claim. Called in the hub's thread."""
+        if self.lanes is None or self.desk is None:
+            return "this connection belongs to no worker"
+        claim = uuid4().hex
+        try:
+            raw = self.lanes.claim(grant.queue, grant.lane, grant.selector, claim)
+        except BrokerUnavailable as e:
+            return str(e)
+        if raw is None:
+            return "the lane was empty"
+        self.desk.spent(grant, claim)
+        try:
+            message = json.loads(raw)
+            message["properties"]["delivery_tag"] = claim
+            # The run tells the owner of its end by this name.
+            message["headers"].setdefault("hotset", {})["claim"] = claim
+            message["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": grant.queue})
+            self.connection._deliver(message, grant.queue)
+        except Exception:
+            # Whatever the message held, the slot must come back, and the message must not come back for ever.
+            log.exception("A message of queue %s could not be delivered; it is kept in quarantine.", grant.queue)
+            self.lanes.redis.lpush("hs:quarantine", raw)
+            self.settle(claim, requeue=False)
+        return None
+
+    def settle(self, claim: str, *, requeue: bool) -> None:
+        """Acknowledge or give back; works after the channel was closed, since a job may end after its connection."""
+        try:
+            if self.lanes is not None:
+                (self.lanes.give_back if requeue else self.lanes.ack)(claim)
+        except BrokerUnavailable as e:
+            # Harmless: the claim is restored when its lease ends, and the database refuses a second run.
+            log.warning("A job was done, but the broker could not be told: %s", e)
+        finally:
+            if self.desk is not None:
+                self.desk.released(claim)
+
+    def _brpop_start(self, timeout: float | None = None) -> None:
+        """Nothing is fetched without a grant."""
+
+    def _size(self, queue: str) -> int:
+        if self.lanes is None:
+            return int(super()._size(queue))
+        return self.lanes.lengths([queue])[queue]
+
+    def close(self) -> None:
+        if self.desk is not None:
+            self.desk.detach(self)
+        super().close()
+
+
+class Poller(stock.MultiChannelPoller):  # type: ignore[misc]  # kombu is untyped
+    """Polls the connections that listen for control commands, and no queue."""
+
+    def _register_BRPOP(self, channel: Channel) -> None:
+        pass
+
+    def maybe_restore_messages(self) -> None:
+        pass
+
+    def on_poll_init(self, poller: Any) -> None:
+        self.poller = poller
+
+
+class Transport(stock.Transport):  # type: ignore[misc]  # kombu is untyped
+    Channel = Channel
+    hub: Any = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Poller()
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        self.hub = loop
+        super().register_with_event_loop(connection, loop)

@@ -1,0 +1,202 @@
+"""The error tree. Every error says what happened, to which job or setting, and what to do next.
+
+    HotsetError
+    ├── UsageError                  the caller can mend it; nothing was written
+    │   ├── UnknownAgent
+    │   ├── UnknownModel
+    │   ├── UnknownJob
+    │   ├── InvalidJob              prompt, deadline, priority, ...
+    │   │   └── InvalidBatch        one row of `submit_many`; names the row and what was accepted before
+    │   ├── InvalidFleet            fleet file: line and fix
+    │   ├── InvalidSettings         hotset.toml or HOTSET_*
+    │   ├── InvalidCatalogue
+    │   ├── IdempotencyConflict     same key, another body
+    │   └── IllegalTransition       the job's state does not allow it
+    ├── Unavailable                 a server does not answer; the same call may work later
+    │   ├── StoreUnavailable
+    │   ├── BrokerUnavailable
+    │   ├── ModelServerUnavailable
+    │   └── PortTaken
+    ├── ModelError                  the model server refused or broke off a request
+    │   ├── ModelNotFound
+    │   ├── ModelTooLarge
+    │   └── GenerationFailed        `retryable` depends on what the server said
+    ├── RunTimeout                  the run outlived its run_timeout
+    ├── JobCancelled
+    ├── JobFailed                   what `job.result()` raises for a terminal state without a result
+    └── ResultTimeout               `job.result(timeout=...)` ran out; the job goes on
+
+`retryable` is a fact about the error, not a decision: the policy of attempts decides (see `hotset.jobs.retry`).
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+
+class HotsetError(Exception):
+    """Root of the tree. `remedy` is one sentence that the user can act upon."""
+
+    retryable: bool = False
+    exit_status: int = 1
+
+    def __init__(self, message: str, *, remedy: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.remedy}".rstrip()
+
+    def __reduce__(self) -> tuple[Callable[..., HotsetError], tuple[Any, ...]]:
+        # The classes' own constructors differ: without this most would not survive pickle, hence process pools.
+        return _restored, (type(self), self.args, dict(self.__dict__))
+
+    @property
+    def kind(self) -> str:
+        """The class's name: what is stored and shown as the error's kind."""
+        return type(self).__name__
+
+
+class UsageError(HotsetError):
+    exit_status = 2
+
+
+class UnknownAgent(UsageError):
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(f"There is no agent {name!r}.", remedy=did_you_mean(name, known, "hotset agents list"))
+        self.name = name
+
+
+class UnknownModel(UsageError):
+    pass
+
+
+class UnknownJob(UsageError):
+    exit_status = 1
+
+    def __init__(self, job_id: object) -> None:
+        super().__init__(f"There is no job {job_id}.", remedy="`hotset jobs list` shows those there are.")
+
+
+class InvalidJob(UsageError):
+    pass
+
+
+class InvalidBatch(InvalidJob):
+    """A row of a `submit_many` is bad: its chunk submitted nothing.
+
+    `row` counts from 0; `accepted` are the ids of the chunks committed before, in order.
+    """
+
+    def __init__(self, row: int, reason: str, accepted: Sequence[str]) -> None:
+        before = (
+            f"{len(accepted)} jobs of earlier chunks were accepted (see .accepted)"
+            if accepted
+            else "No job was accepted"
+        )
+        super().__init__(
+            f"Row {row} of the batch: {reason} Its chunk submitted nothing. {before}.",
+            remedy="Mend the row and submit again from the first row that was not accepted.",
+        )
+        self.row = row
+        self.accepted = tuple(accepted)
+
+
+class InvalidFleet(UsageError):
+    pass
+
+
+class InvalidSettings(UsageError):
+    pass
+
+
+class InvalidCatalogue(UsageError):
+    pass
+
+
+class IdempotencyConflict(UsageError):
+    exit_status = 1
+
+
+class IllegalTransition(UsageError):
+    exit_status = 1
+
+
+class Unavailable(HotsetError):
+    retryable = True
+
+
+class StoreUnavailable(Unavailable):
+    pass
+
+
+class BrokerUnavailable(Unavailable):
+    pass
+
+
+class ModelServerUnavailable(Unavailable):
+    pass
+
+
+class PortTaken(Unavailable):
+    retryable = False
+
+
+class ModelError(HotsetError):
+    pass
+
+
+class ModelNotFound(ModelError):
+    pass
+
+
+class ModelTooLarge(ModelError):
+    pass
+
+
+class GenerationFailed(ModelError):
+    """The model server refused or broke off the request; `status` is its HTTP status (None: the stream broke)."""
+
+    def __init__(self, message: str, *, status: int | None = None, retryable: bool = True, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.retryable = retryable
+
+
+class RunTimeout(HotsetError):
+    pass
+
+
+class JobCancelled(HotsetError):
+    pass
+
+
+class JobFailed(HotsetError):
+    """A job ended without a result; `state` and `error_kind` say how."""
+
+    def __init__(self, message: str, *, job_id: str, state: str, error_kind: str | None, remedy: str = "") -> None:
+        super().__init__(message, remedy=remedy)
+        self.job_id = job_id
+        self.state = state
+        self.error_kind = error_kind
+
+
+class ResultTimeout(HotsetError):
+    retryable = True
+
+
+def _restored(cls: type[HotsetError], args: tuple[Any, ...], state: dict[str, Any]) -> HotsetError:
+    error = cls.__new__(cls, *args)
+    error.__dict__.update(state)
+    return error
+
+
+def did_you_mean(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A hint with up to three near names, or the command that lists them all."""
+    near = difflib.get_close_matches(word, list(known), n=3, cutoff=0.5)
+    if near:
+        return f"Did you mean {' or '.join(repr(n) for n in near)}?"
+    return f"`{otherwise}` shows those there are."

@@ -1,0 +1,113 @@
+"""What a model's waiting work amounts to, and what a switch would cost. All times are model seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from hotset.scheduling.snapshot import GpuView, QueueView, Snapshot
+
+#: Jobs of a higher priority count for more when the next model is chosen: low, normal, high, urgent.
+WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """All waiting jobs of one model, over its queues.
+
+    `weight`: jobs weighted by priority. `work`: expected slot seconds at speed 1. `oldest`: arrival of the job
+    that waits longest. `next_deadline`: the earliest deadline that can still be met, suspects left out (they are
+    late already, and no reason to swap before they are overdue).
+    """
+
+    model: str
+    jobs: int
+    weight: float
+    work: float
+    oldest: float
+    next_deadline: float | None
+
+
+def demands(queues: Iterable[QueueView]) -> dict[str, Demand]:
+    """Waiting work by model, in the order of the queues; models without waiting jobs are left out."""
+    found: dict[str, Demand] = {}
+    for queue in queues:
+        if not queue.lanes:
+            continue
+        jobs, weight, oldest, deadline = 0, 0.0, float("inf"), None
+        for lane in queue.lanes:
+            if lane.waiting <= 0:
+                continue
+            jobs += lane.waiting
+            weight += lane.waiting * WEIGHTS[min(max(lane.priority, 0), 3)]
+            if lane.oldest_arrival < oldest:
+                oldest = lane.oldest_arrival
+            if (
+                lane.next_deadline is not None
+                and not lane.alone
+                and (deadline is None or lane.next_deadline < deadline)
+            ):
+                deadline = lane.next_deadline
+        if not jobs:
+            continue
+        work = jobs * queue.run_s
+        other = found.get(queue.model)
+        if other is not None:  # two tiers may share a model
+            jobs, weight, work = jobs + other.jobs, weight + other.weight, work + other.work
+            oldest = min(oldest, other.oldest)
+            if other.next_deadline is not None:
+                deadline = other.next_deadline if deadline is None else min(deadline, other.next_deadline)
+        found[queue.model] = Demand(queue.model, jobs, weight, work, oldest, deadline)
+    return found
+
+
+def run_times(queues: Iterable[QueueView]) -> dict[str, float]:
+    """The longest expected run by model, at speed 1: what a drain may have to wait for."""
+    longest: dict[str, float] = {}
+    for queue in queues:
+        if queue.run_s > longest.get(queue.model, 0.0):
+            longest[queue.model] = queue.run_s
+    return longest
+
+
+def load_s(snapshot: Snapshot, view: GpuView, model: str) -> float:
+    return snapshot.models[model].load_s / view.speed
+
+
+def drain_s(view: GpuView, victims: Iterable[str], runs: Mapping[str, float]) -> float:
+    """Until the last request on a victim ends: the longest expected run among the victims that run.
+
+    A whole run, not the half that is left on average: the last of several ends late, and run times scatter.
+    """
+    longest = 0.0
+    for name in victims:
+        resident = view.resident(name)
+        if resident is not None and resident.running:
+            longest = max(longest, runs.get(name, 0.0))
+    return longest / view.speed
+
+
+def helpers(snapshot: Snapshot, view: GpuView, model: str) -> float:
+    """Slots (weighted by speed) of the other GPUs that hold the model, or load it, and will keep it."""
+    return sum(o.slots * o.speed for o in snapshot.gpus if o.name != view.name and _will_hold(o, model))
+
+
+def _will_hold(view: GpuView, model: str) -> bool:
+    switch = view.switch
+    if switch is None:
+        return view.resident(model) is not None
+    return switch.model == model or (model not in switch.victims and view.resident(model) is not None)
+
+
+def share(snapshot: Snapshot, view: GpuView, demand: Demand, ready_s: float) -> float:
+    """The part of a backlog (0..1) that would be left for this GPU by the time it could start.
+
+    What the GPUs that already hold the model get through until then is theirs. So one GPU loads a model for one job,
+    and a second follows only when the first cannot finish the backlog in the time that another load takes.
+    """
+    slots = helpers(snapshot, view, demand.model)
+    if not slots:
+        return 1.0
+    if demand.work <= 0:
+        return 0.0
+    return max(0.0, 1.0 - slots * ready_s / demand.work)

@@ -1,0 +1,139 @@
+"""The policies that hotset is measured against, each as simple as the program it stands for. They ignore priorities."""
+
+from __future__ import annotations
+
+from collections import deque
+from time import perf_counter_ns
+
+from hotset.fleet import Fleet
+from hotset.simulator.jobs_file import SimJob
+from hotset.simulator.result import Result
+from hotset.simulator.world import Device, World
+
+
+class Workers:
+    """Each slot is a worker that takes the next job and keeps it until it ran, cold model or not.
+
+    The model server loads models in the order of the requests, as Ollama does: the earliest request that is kept and
+    cold decides, and its load waits for the running requests of whom it evicts. Which job is next is `take`'s.
+    """
+
+    def __init__(self, fleet: Fleet, result: Result) -> None:
+        self._result = result
+        self._kept: list[list[SimJob]] = [[] for _ in fleet.gpus]
+
+    def arrived(self, job: SimJob) -> None:
+        raise NotImplementedError
+
+    def take(self, device: Device) -> SimJob | None:
+        raise NotImplementedError
+
+    def finished(self, job: SimJob, device: Device) -> None:
+        pass
+
+    def decide(self, world: World, device: Device) -> None:
+        began = perf_counter_ns()
+        kept = self._kept[device.index]
+        while True:
+            self._serve(world, device, kept)
+            if device.busy + len(kept) >= device.gpu.slots or (job := self.take(device)) is None:
+                break
+            kept.append(job)
+        self._result.decision_ns.append(perf_counter_ns() - began)
+
+    def _serve(self, world: World, device: Device, kept: list[SimJob]) -> None:
+        for job in list(kept):
+            model = world.model_of[job.queue]
+            if device.runs(model):
+                kept.remove(job)
+                world.start(device, job)
+            elif device.switch_to is None and model not in device.resident:
+                reason = f"{job.id} is next and its model is cold."
+                world.switch(device, model, _least_recent(world, device, model), reason)
+
+
+class Fifo(Workers):
+    """One queue in order of arrival."""
+
+    def __init__(self, fleet: Fleet, result: Result) -> None:
+        super().__init__(fleet, result)
+        self._queue: deque[SimJob] = deque()
+
+    def arrived(self, job: SimJob) -> None:
+        self._queue.append(job)
+
+    def take(self, device: Device) -> SimJob | None:
+        return self._queue.popleft() if self._queue else None
+
+
+class RoundRobin(Workers):
+    """A queue per tier; each worker takes from the first that has a job and then puts that queue last (kombu)."""
+
+    def __init__(self, fleet: Fleet, result: Result) -> None:
+        super().__init__(fleet, result)
+        self._queues: dict[str, deque[SimJob]] = {name: deque() for name in fleet.queues}
+        self._order = [list(fleet.queues) for _ in fleet.gpus]
+
+    def arrived(self, job: SimJob) -> None:
+        self._queues[job.queue].append(job)
+
+    def take(self, device: Device) -> SimJob | None:
+        order = self._order[device.index]
+        for name in order:
+            if self._queues[name]:
+                at = order.index(name) + 1
+                order[:] = order[at:] + order[:at]
+                return self._queues[name].popleft()
+        return None
+
+
+class HotFirst:
+    """Resident models first, oldest head first; the oldest head decides the switch when they have nothing waiting."""
+
+    def __init__(self, fleet: Fleet, result: Result) -> None:
+        self._result = result
+        self._queues: dict[str, deque[SimJob]] = {name: deque() for name in fleet.queues}
+
+    def arrived(self, job: SimJob) -> None:
+        self._queues[job.queue].append(job)
+
+    def finished(self, job: SimJob, device: Device) -> None:
+        pass
+
+    def decide(self, world: World, device: Device) -> None:
+        began = perf_counter_ns()
+        hot = [q for name, q in self._queues.items() if device.runs(world.model_of[name])]
+        while device.free_slots and (heads := [q for q in hot if q]):
+            queue = min(heads, key=lambda q: q[0].arrive_s)
+            world.start(device, queue.popleft())
+        if device.switch_to is None and device.free_slots and not any(hot):
+            self._switch(world, device)
+        self._result.decision_ns.append(perf_counter_ns() - began)
+
+    def _switch(self, world: World, device: Device) -> None:
+        """To the oldest head's model, once nothing runs on whom it would evict: until then arrivals may join them."""
+        heads = [q for q in self._queues.values() if q and self._fits(world, device, q[0])]
+        if not heads:
+            return
+        job = min(heads, key=lambda q: q[0].arrive_s)[0]
+        model = world.model_of[job.queue]
+        victims = _least_recent(world, device, model)
+        if not any(device.running[v] for v in victims):
+            reason = f"Nothing waits on a hot model; {job.id} is the oldest."
+            world.switch(device, model, victims, reason)
+
+    @staticmethod
+    def _fits(world: World, device: Device, job: SimJob) -> bool:
+        return world.fleet.models[world.model_of[job.queue]].size_mb <= device.vram_mb
+
+
+def _least_recent(world: World, device: Device, model: str) -> tuple[str, ...]:
+    """Whom to evict so that the model fits: those unused for longest."""
+    missing = world.fleet.models[model].size_mb - device.free_mb
+    victims: list[str] = []
+    for name in sorted(device.used, key=lambda n: device.used[n]):
+        if missing <= 0:
+            break
+        victims.append(name)
+        missing -= world.fleet.models[name].size_mb
+    return tuple(victims)

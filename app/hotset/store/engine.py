@@ -1,0 +1,81 @@
+"""The connection to Postgres, SQL from files, and one mapping of its errors to ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Row, create_engine
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from hotset.errors import InvalidSettings, StoreUnavailable
+
+
+def make_engine(url: str, *, application: str, pool_size: int = 5, durable: bool = True) -> Engine:
+    """An engine for `postgresql://...` by psycopg 3. Every statement commits by itself unless a transaction is opened.
+
+    `durable=False` turns synchronous_commit off for this engine's sessions: for marks that may be lost in a crash.
+    """
+    try:
+        parsed = make_url(url)
+    except Exception:
+        # Not chained: the message of the cause would show the password.
+        raise InvalidSettings(
+            "database_url is not a URL.", remedy="It looks like postgresql://user@host:5432/name."
+        ) from None
+    options = "-c timezone=UTC" + ("" if durable else " -c synchronous_commit=off")
+    return create_engine(
+        parsed.set(drivername="postgresql+psycopg"),
+        isolation_level="AUTOCOMMIT",
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        pool_timeout=10,
+        pool_recycle=1800,
+        connect_args={"connect_timeout": 5, "application_name": application[:63], "options": options},
+    )
+
+
+@cache
+def sql(name: str) -> str:
+    """The text of `sql/{name}.sql`."""
+    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
+
+
+@contextmanager
+def connected(engine: Engine) -> Iterator[Connection]:
+    """A connection; when Postgres does not answer, StoreUnavailable in place of the driver's error."""
+    try:
+        with engine.connect() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, PoolTimeout) as e:
+        if isinstance(e, DBAPIError) and not e.connection_invalidated and _server_answered(e):
+            raise
+        cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
+        raise StoreUnavailable(
+            f"Postgres does not answer at {engine.url.render_as_string(hide_password=True)}: {cause}.",
+            remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_DATABASE_URL.",
+        ) from e
+
+
+def rows(engine: Engine, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
+    """Run `sql/{name}.sql` as one statement of its own and return its rows."""
+    with connected(engine) as connection:
+        return list(connection.exec_driver_sql(sql(name), dict(parameters)).all())
+
+
+def execute(engine: Engine, name: str, parameters: Mapping[str, Any]) -> int:
+    """Run `sql/{name}.sql`, which returns no rows; how many it changed."""
+    with connected(engine) as connection:
+        return connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
+
+
+def _server_answered(e: DBAPIError) -> bool:
+    """Whether the error came from a server that works (a statement's fault) and not from its absence."""
+    state = getattr(e.orig, "sqlstate", None)
+    # 57P01..03: shutting down or starting up; 08*: connection; 53300: too many connections.
+    return state is not None and not state.startswith(("08", "57P")) and state != "53300"

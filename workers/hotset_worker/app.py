@@ -1,0 +1,123 @@
+"""The Celery application of a GPU worker: `celery -A hotset_worker worker`.
+
+Which GPU, which servers: HOTSET_GPU and the other settings. Slots become the pool's size; the pool is threads, since
+the owner shares memory with the runs and a slot is refilled without a trip between processes.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+from uuid import UUID
+
+from celery import Celery, bootsteps, signals
+from celery.exceptions import Retry
+
+from hotset.broker import TASK, GrantDesk, Lanes, make_app
+from hotset.errors import HotsetError, JobFailed
+from hotset.fleet_file import classic_fleet, read_fleet
+from hotset.jobs import State
+from hotset.settings import Settings, load_settings
+from hotset_worker.run_job import Delivery, run_job
+from hotset_worker.worker import GpuWorker, choose_gpu
+
+log = logging.getLogger(__name__)
+
+
+def build(settings: Settings) -> Celery:
+    """The application; nothing connects and nothing starts before Celery starts the worker."""
+    fleet = read_fleet(settings.fleet) if settings.fleet else classic_fleet()
+    gpu = choose_gpu(fleet, settings.gpu)
+    app = make_app(settings.broker_url.get_secret_value(), fleet.queues)
+    app.conf.update(
+        worker_pool="threads",
+        worker_concurrency=gpu.slots,
+        # Celery's own grace; ours (GpuWorker.stop) hands running jobs back within it.
+        worker_soft_shutdown_timeout=0.0,
+        worker_proc_alive_timeout=30.0,
+        worker_redirect_stdouts=False,
+    )
+    part = _Part(settings, app)
+
+    class OwnerStep(bootsteps.StartStopStep):  # type: ignore[misc]  # celery is untyped
+        """Of the worker, not of its consumer, which starts anew with each connection."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def create(self, parent: Any) -> OwnerStep:
+            part.make(fleet)
+            return self
+
+        def start(self, parent: Any) -> None:
+            part.worker.start()
+
+        def stop(self, parent: Any) -> None:
+            part.worker.stop()
+
+        terminate = stop
+
+    app.steps["worker"].add(OwnerStep)
+
+    @app.task(name=TASK, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
+    def run(task: Any, **kwargs: Any) -> str:
+        """Run one job on this worker's GPU."""
+        request = task.request
+        headers = getattr(request, "hotset", None) or {}
+        delivery = Delivery(
+            task_id=str(request.id),
+            claim=str(headers.get("claim", request.id)),
+            queue=str((request.delivery_info or {}).get("routing_key", "")),
+            kwargs=kwargs,
+            chord=bool(getattr(request, "chord", None)),
+        )
+        outcome = run_job(part.worker.tools, delivery)
+        if outcome is None:
+            return "nothing to run"
+        if outcome.state is State.SCHEDULED:
+            raise Retry(outcome.error or "", when=outcome.retry_in_s)
+        if outcome.state is not State.SUCCEEDED:
+            raise JobFailed(
+                f"{outcome.state}: {outcome.error}",
+                job_id=delivery.task_id,
+                state=outcome.state,
+                error_kind=outcome.error_kind,
+            )
+        return f"{outcome.usage.get('output_tokens', 0)} tokens"
+
+    @signals.task_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
+    def revoked(request: Any = None, **_: Any) -> None:
+        """`celery control revoke` cancels in Postgres too, or the relay would publish the job again."""
+        try:
+            part.worker.tools.store.cancel(UUID(str(request.id)), actor="celery", reason="revoked")
+        except (HotsetError, ValueError, AttributeError) as e:
+            log.error("A revoked task could not be cancelled: %s", e)
+
+    return app
+
+
+class _Part:
+    """Ties the application to the worker's parts, which exist only once Celery has forked or detached."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self._settings = settings
+        self._app = app
+        self._worker: GpuWorker | None = None
+
+    def make(self, fleet: Any) -> None:
+        self._worker = GpuWorker(self._settings, fleet)
+        desk: GrantDesk = self._worker.owner.desk
+        lanes: Lanes = self._worker.lanes
+        self._app.conf.broker_transport_options = {
+            **self._app.conf.broker_transport_options,
+            "desk": desk,
+            "lanes": lanes,
+        }
+
+    @property
+    def worker(self) -> GpuWorker:
+        if self._worker is None:
+            raise RuntimeError("the boot step makes the worker before any task runs")
+        return self._worker
+
+
+app = build(load_settings())

@@ -1,0 +1,402 @@
+"""The owner of one GPU: it observes, decides, acts. One thread, one mailbox; nobody else changes the hot set.
+
+    mailbox ─> apply events ─> look (lanes, other GPUs) ─> decide (pure) ─> grants, and the steps of a switch
+
+Slow things (load, evict, `/api/ps`) run on two helper threads that put what came of them into the mailbox. The hub
+never waits for the owner; the owner reaches it through the grant desk.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Any
+
+import redis
+
+from hotset.broker import Board, GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
+from hotset.errors import BrokerUnavailable, HotsetError
+from hotset.fleet import Fleet, Gpu, Model
+from hotset.models import Loaded, ModelServer
+from hotset.scheduling import (
+    GpuView,
+    Lane,
+    Load,
+    Options,
+    QueueView,
+    Resident,
+    Run,
+    Snapshot,
+    Switch,
+    Wait,
+    decide,
+)
+from hotset_worker.hot_set import HotSet
+
+log = logging.getLogger(__name__)
+
+#: Wall seconds: the inboxes of plain producers are looked at so often, the model server so often.
+_TICK_S = 0.25
+_LOOK_AT_SERVER_S = 1.0
+_SAY_S = 1.0
+#: With every slot taken a look can only start a drain: not more often than this.
+_BUSY_LOOK_S = 0.05
+#: Weight of the newest run in the estimate of a queue's run time.
+_LEARN = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """There may be new work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """The model's stream of a claim has closed; it ran for that many model seconds (None: it failed)."""
+
+    claim: str
+    queue: str
+    run_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the model server lists, asked for at `sequence`."""
+
+    loaded: tuple[Loaded, ...]
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Switched:
+    """The evictions and the load of a switch came to an end. `error`: why not."""
+
+    model: str
+    error: HotsetError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    pass
+
+
+Event = GrantEvent | Woken | Inferred | Seen | Switched | Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """`scale`: wall seconds per model second; the others are wall seconds."""
+
+    scale: float
+    load_timeout_s: float
+
+
+class Owner:
+    """Sole owner of a GPU's hot set. `start`, then `tell` it events; `stop` ends its granting."""
+
+    def __init__(
+        self,
+        gpu: Gpu,
+        fleet: Fleet,
+        server: ModelServer,
+        lanes: Lanes,
+        *,
+        worker: str,
+        timing: Timing,
+        options: Options,
+        load_options: Callable[[Model], Mapping[str, Any]],
+        simulated: bool,
+    ) -> None:
+        self._gpu = gpu
+        self._fleet = fleet
+        self._server = server
+        self._lanes = lanes
+        self._board = Board(lanes.redis)
+        self._worker = worker
+        self._timing = timing
+        self._options = options
+        self._load_options = load_options
+        self._simulated = simulated
+        self._deadlines = {q.name: q.deadline_s * timing.scale for q in fleet.queues.values()}
+        self._models = dict(fleet.models)
+        self._run_s = {q.name: q.run_s for q in fleet.queues.values()}
+        self._mailbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.desk = GrantDesk(self._mailbox.put)
+        self._hot = HotSet(gpu)
+        # Broker's clock minus the monotonic one, in wall seconds: learned with every look.
+        self._offset = time.time() - time.monotonic()
+        self._sequence = 0
+        self._server_asked = self._said = self._looked = float("-inf")
+        self._failed_until: dict[str, tuple[float, int]] = {}
+        self._reason = ""
+        self._evicting = False
+        self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
+        self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def tell(self, event: Event) -> None:
+        """From any thread, never blocks."""
+        self._mailbox.put(event)
+
+    def stop(self) -> None:
+        """Grant nothing more. What was claimed goes on; the model server keeps its models."""
+        self._mailbox.put(Stop())
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+        self._hands.shutdown(wait=False, cancel_futures=True)
+        try:
+            self._board.leave(self._gpu.name)
+        except redis.RedisError:
+            log.debug("The broker is away; the GPU's entry expires by itself.")
+
+    # ---- the loop --------------------------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        self._ask_server()
+        while True:
+            events = self._receive()
+            if any(isinstance(e, Stop) for e in events):
+                return
+            try:
+                self._step(events)
+            except (BrokerUnavailable, redis.RedisError) as e:
+                log.warning("GPU %s waits: %s", self._gpu.name, e)
+                time.sleep(_TICK_S)
+            except Exception:
+                # The owner must outlive any bug of one step: without it the GPU stands still for good.
+                log.exception("GPU %s: a step of its owner failed; it goes on.", self._gpu.name)
+                time.sleep(_TICK_S)
+
+    def _receive(self) -> list[Event]:
+        """What has arrived, waiting a tick at most."""
+        events: list[Event] = []
+        try:
+            events.append(self._mailbox.get(timeout=_TICK_S))
+            while True:
+                events.append(self._mailbox.get_nowait())
+        except queue.Empty:
+            return events
+
+    def _step(self, events: list[Event]) -> None:
+        worth_a_look = not events
+        for event in events:
+            worth_a_look |= self._apply(event)
+        self._advance_switch()
+        now = time.monotonic()
+        if now - self._server_asked >= _LOOK_AT_SERVER_S:
+            self._ask_server()
+        if worth_a_look and not self._gpu_is_full(now):
+            self._looked = now
+            self._act()
+        if worth_a_look or now - self._said >= _SAY_S:
+            self._say(now)
+
+    def _gpu_is_full(self, now: float) -> bool:
+        return self._hot.busy >= self._gpu.slots and now - self._looked < _BUSY_LOOK_S
+
+    def _apply(self, event: Event) -> bool:
+        """Take the event in; whether the policy should look again."""
+        match event:
+            case Spent(grant, claim):
+                self._hot.spent(grant, claim)
+                return False
+            case Returned(grant, reason):
+                log.debug("A grant for %s came back: %s", grant.queue, reason)
+                self._hot.returned(grant)
+            case Released(claim):
+                self._hot.released(claim)
+            case Inferred(claim, queue_name, run_s):
+                self._hot.inferred(claim)
+                if run_s is not None and queue_name in self._run_s:
+                    known = self._run_s[queue_name]
+                    self._run_s[queue_name] = known + _LEARN * (run_s * self._gpu.speed - known)
+                return self._hot.switch is not None
+            case Seen(loaded, sequence):
+                return self._believe(loaded, sequence)
+            case Switched():
+                self._switched(event)
+            case Woken() | Stop():
+                pass
+        return True
+
+    # ---- what the model server says --------------------------------------------------------------------------
+
+    def _ask_server(self) -> None:
+        self._server_asked = time.monotonic()
+        sequence = self._sequence
+
+        def ask() -> None:
+            try:
+                self.tell(Seen(self._server.resident(), sequence))
+            except HotsetError as e:
+                log.warning("GPU %s: %s", self._gpu.name, e)
+                self.tell(Seen((), sequence))
+
+        self._hands.submit(ask)
+
+    def _believe(self, loaded: tuple[Loaded, ...], sequence: int) -> bool:
+        if sequence != self._sequence or self._evicting:
+            return False  # asked before a load or an eviction ended: old news
+        before = {m.model for m in self._hot.models}
+        self._hot.seen(loaded, self._now())
+        for m in loaded:
+            # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
+            if m.model in self._models and m.vram_mb > 0:
+                size = min(m.vram_mb, self._gpu.vram_mb)
+                self._models[m.model] = replace(self._models[m.model], size_mb=size)
+        return before != {m.model for m in loaded}
+
+    # ---- looking and acting ----------------------------------------------------------------------------------
+
+    def _act(self) -> None:
+        state = self._lanes.snapshot(self._deadlines)
+        self._offset = state.now - time.monotonic()
+        snapshot = self._snapshot(state)
+        for decision in decide(snapshot, self._gpu.name, self._options):
+            match decision:
+                case Run(_, queue_name, lane, selector, model, reason):
+                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
+                    self._hot.granted(grant)
+                    self.desk.issue(grant)
+                    log.debug("run %s/%s: %s", queue_name, lane, reason)
+                case Load(_, model, victims, reason):
+                    log.info("GPU %s: load %s, evict %s: %s", self._gpu.name, model, list(victims) or "nothing", reason)
+                    self._reason = reason
+                    self._hot.begin(model, victims, snapshot.now)
+                    self.desk.void_before(self._hot.epoch)
+                    self._advance_switch()
+                case Wait(_, reason):
+                    log.debug("wait: %s", reason)
+        if any(state.inbox.values()):
+            self.tell(Woken())  # more than one sweep's worth of plain messages
+
+    def _snapshot(self, state: LanesState) -> Snapshot:
+        scale = self._timing.scale
+        lanes: dict[str, list[Lane]] = {name: [] for name in self._fleet.queues}
+        for lane in state.lanes:
+            if lane.queue in lanes:
+                lanes[lane.queue].append(
+                    Lane(
+                        name=lane.name,
+                        priority=lane.priority,
+                        waiting=lane.waiting,
+                        oldest_arrival=lane.oldest_arrival / scale,
+                        savable=lane.savable,
+                        next_deadline=None if lane.next_deadline is None else lane.next_deadline / scale,
+                        alone=lane.name == "suspect",
+                    )
+                )
+        queues = tuple(
+            QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
+            for q in self._fleet.queues.values()
+            if not self._resting(q.model)
+        )
+        return Snapshot(
+            now=state.now / scale,
+            queues=queues,
+            gpus=(self._hot.view(), *self._others(state.now / scale)),
+            models=self._models,
+            max_wait_s=self._fleet.max_wait_s,
+        )
+
+    def _others(self, now: float) -> tuple[GpuView, ...]:
+        if len(self._fleet.gpus) == 1:
+            return ()
+        return tuple(_view(s, now) for name, s in self._board.read().items() if name != self._gpu.name)
+
+    def _now(self) -> float:
+        """Model seconds on the broker's clock."""
+        return (time.monotonic() + self._offset) / self._timing.scale
+
+    # ---- switching -------------------------------------------------------------------------------------------
+
+    def _advance_switch(self) -> None:
+        """Once the victims are idle, evict them and load; the rest happens on a helper thread."""
+        switch = self._hot.switch
+        if switch is None or self._evicting or not self._hot.idle(switch.victims):
+            return
+        self._evicting = True
+        self._sequence += 1
+        victims = tuple(v for v in switch.victims if self._hot.resident(v))
+        model, timeout_s = switch.model, self._timing.load_timeout_s
+
+        def work() -> None:
+            error: HotsetError | None = None
+            try:
+                for victim in victims:
+                    self._server.unload(victim, timeout_s=timeout_s)
+                self._server.load(model, self._load_options(self._models[model]), timeout_s=timeout_s)
+            except HotsetError as e:
+                error = e
+            except Exception as e:
+                log.exception("GPU %s: loading %s failed in an unforeseen way.", self._gpu.name, model)
+                error = HotsetError(f"Loading {model} failed: {e}.")
+            self.tell(Switched(model, error))
+
+        self._hands.submit(work)
+
+    def _switched(self, event: Switched) -> None:
+        self._evicting = False
+        self._sequence += 1
+        self._hot.end(loaded=event.error is None)
+        if event.error is None:
+            self._failed_until.pop(event.model, None)
+            known = {m.model: m for m in self._hot.models}
+            known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
+            # The list is asked for at once; until it comes, the load's own word is good enough to go on.
+            self._hot.seen(known.values(), self._now())
+        else:
+            failures = self._failed_until.get(event.model, (0.0, 0))[1] + 1
+            pause = min(2.0**failures, 60.0)
+            self._failed_until[event.model] = (time.monotonic() + pause, failures)
+            log.error(
+                "GPU %s could not load %s, its jobs wait: %s Next try in %.0f s.",
+                self._gpu.name,
+                event.model,
+                event.error,
+                pause,
+            )
+        self._ask_server()
+
+    def _resting(self, model: str) -> bool:
+        """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
+        until, _ = self._failed_until.get(model, (0.0, 0))
+        return time.monotonic() < until and not self._hot.resident(model)
+
+    # ---- saying ----------------------------------------------------------------------------------------------
+
+    def _say(self, now: float) -> None:
+        if now - self._said < _BUSY_LOOK_S:
+            return
+        self._said = now
+        switch = self._hot.switch
+        self._board.say(
+            GpuState(
+                name=self._gpu.name,
+                worker=self._worker,
+                vram_mb=self._gpu.vram_mb,
+                slots=self._gpu.slots,
+                speed=self._gpu.speed,
+                busy=self._hot.busy,
+                residents={m.model: (m.vram_mb or m.size_mb, self._hot.running(m.model)) for m in self._hot.models},
+                loading=switch.model if switch else None,
+                victims=switch.victims if switch else (),
+                swaps=self._hot.swaps,
+                simulated=self._simulated,
+                reason=self._reason,
+            )
+        )
+
+
+def _view(state: GpuState, now: float) -> GpuView:
+    """Another GPU, as it described itself."""
+    residents = tuple(Resident(m, mb, now, running) for m, (mb, running) in state.residents.items())
+    switch = Switch(state.loading, state.victims, now) if state.loading else None
+    return GpuView(state.name, state.vram_mb, state.slots, state.busy, residents, switch, False, state.speed)

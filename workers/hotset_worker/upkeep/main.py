@@ -1,0 +1,112 @@
+"""Periodic tasks on one thread. Each is idempotent and may run on every worker at once."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from uuid import UUID
+
+from hotset.broker import Lanes, Replies
+from hotset.errors import Unavailable
+from hotset.store import JobStore
+from hotset.store import upkeep as store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Upkeep:
+    """Wall seconds, all of them. `lease_s` is the broker's lease as well as the database's."""
+
+    worker: str
+    store: JobStore
+    lanes: Lanes
+    replies: Replies
+    lease_s: float
+    relay_after_s: float
+    max_crashes: int
+
+    def tasks(self) -> list[tuple[float, Callable[[], None]]]:
+        """(interval, task)."""
+        return [
+            (0.5, self.relay),
+            (1.0, self.reap),
+            (1.0, self.expire),
+            (1.0, self.restore_claims),
+            (20.0, self.compare_with_broker),
+            (3600.0, self.make_partitions),
+        ]
+
+    def relay(self) -> None:
+        """Publish what is due and what nobody published."""
+        store.queue_due(self.store.engine)
+        while store.relay(self.store.engine, self.lanes.publish, after_s=self.relay_after_s) == 500:
+            pass
+
+    def reap(self) -> None:
+        """Attempts whose lease ran out: their jobs go back to the queue, or end."""
+        for job in store.reap(self.store.engine, actor=self.worker, max_crashes=self.max_crashes):
+            log.error("Job %s ended as %s: its workers died while it ran.", job.id, job.state)
+            self.replies.ended(job.reply_to, job.id, job.state)
+
+    def expire(self) -> None:
+        """Jobs that waited longer than their queue timeout."""
+        for job in store.expire(self.store.engine, actor=self.worker):
+            self.lanes.remove(job.queue or "", job.id)
+            self.replies.ended(job.reply_to, job.id, job.state)
+
+    def restore_claims(self) -> None:
+        """Claims of workers that died between the broker and the database."""
+        if restored := self.lanes.restore_abandoned(self.lease_s):
+            log.warning("%d abandoned claims went back to their lanes.", restored)
+
+    def compare_with_broker(self) -> None:
+        """What the broker forgot (a flush, the last second before a crash) is published again from Postgres."""
+        after = UUID(int=0)
+        while page := store.queued_page(self.store.engine, after, older_s=5.0):
+            if missing := self.lanes.missing(page):
+                log.warning("%d waiting jobs were missing in the broker; they are published again.", len(missing))
+                self.lanes.publish(missing)
+            after = page[-1].id
+
+    def make_partitions(self) -> None:
+        store.make_partitions(self.store.engine)
+
+
+class UpkeepThread:
+    """Runs the tasks until it is stopped. A server that is away is waited for."""
+
+    def __init__(self, upkeep: Upkeep) -> None:
+        self._tasks = upkeep.tasks()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._main, name="hotset-upkeep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10)
+
+    def _main(self) -> None:
+        due = {i: time.monotonic() for i in range(len(self._tasks))}
+        while not self._stop.is_set():
+            now = time.monotonic()
+            for i, (interval, task) in enumerate(self._tasks):
+                if now >= due[i]:
+                    due[i] = now + interval
+                    self._once(task)
+            self._stop.wait(max(0.01, min(due.values()) - time.monotonic()))
+
+    @staticmethod
+    def _once(task: Callable[[], None]) -> None:
+        try:
+            task()
+        except Unavailable as e:
+            log.warning("Upkeep %s waits: %s", task.__name__, e)
+        except Exception:
+            log.exception("Upkeep %s failed; it is tried again.", task.__name__)

@@ -1,0 +1,135 @@
+"""Everything that runs beside one GPU, put together and taken apart in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+
+from hotset.agents import load_options, load_registry
+from hotset.agents.intake import Intake
+from hotset.broker import Lanes, Replies
+from hotset.errors import InvalidSettings, ModelServerUnavailable, did_you_mean
+from hotset.fleet import Fleet, Gpu
+from hotset.jobs import RetryPolicy
+from hotset.models import OllamaServer
+from hotset.scheduling import OBJECTIVES, Options
+from hotset.settings import Settings
+from hotset.store import JobStore, make_engine
+from hotset_worker.gpu import Owner, Timing
+from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.run_job import Tools
+from hotset_worker.runs import ActiveRuns
+from hotset_worker.upkeep import Upkeep
+from hotset_worker.upkeep.main import UpkeepThread
+
+log = logging.getLogger(__name__)
+
+#: Wall seconds that running jobs get at a stop before they are handed back.
+GRACE_S = 8.0
+
+
+def choose_gpu(fleet: Fleet, name: str | None) -> Gpu:
+    """The GPU to serve. Raises InvalidSettings when the fleet has none of that name, or several and none was named."""
+    names = [g.name for g in fleet.gpus]
+    if name is None and len(names) == 1:
+        return fleet.gpus[0]
+    if name is None:
+        raise InvalidSettings(f"The fleet has {len(names)} GPUs.", remedy=f"Set HOTSET_GPU to one of {names}.")
+    if name not in names:
+        raise InvalidSettings(f"The fleet has no GPU {name!r}.", remedy=did_you_mean(name, names, "hotset status"))
+    return fleet.gpu(name)
+
+
+class GpuWorker:
+    """Built in the worker process before Celery connects; `start` and `stop` by the boot step."""
+
+    def __init__(self, settings: Settings, fleet: Fleet) -> None:
+        if settings.objective not in OBJECTIVES:
+            hint = did_you_mean(settings.objective, OBJECTIVES, "hotset simulate --help")
+            raise InvalidSettings(f"There is no objective {settings.objective!r}.", remedy=hint)
+        self.gpu = choose_gpu(fleet, settings.gpu)
+        name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}"
+        self.server = OllamaServer(self.gpu.address or settings.model_server)
+        self.simulated = self._meet_server()
+        self.lanes = Lanes(settings.broker_url.get_secret_value())
+        self.replies = Replies(settings.cache_url.get_secret_value())
+        self.runs = ActiveRuns()
+        url = settings.database_url.get_secret_value()
+        self._engine = make_engine(url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3)
+        store = JobStore(self._engine, scale=settings.scale)
+        self.owner = Owner(
+            self.gpu,
+            fleet,
+            self.server,
+            self.lanes,
+            worker=name,
+            timing=Timing(scale=settings.scale, load_timeout_s=settings.load_timeout_s),
+            options=Options(objective=settings.objective),
+            load_options=load_options,
+            simulated=self.simulated,
+        )
+        registry = load_registry(fleet, settings.agents)
+        self.tools = Tools(
+            worker=name,
+            store=store,
+            registry=registry,
+            intake=Intake(registry, fleet, tenant=settings.tenant, max_prompt_chars=settings.max_prompt_chars),
+            fleet=fleet,
+            server=self.server,
+            replies=self.replies,
+            runs=self.runs,
+            retry=RetryPolicy(max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s),
+            tell_owner=self.owner.tell,
+            scale=settings.scale,
+            lease_s=settings.lease_s,
+            first_token_timeout_s=settings.first_token_timeout_s,
+            stall_timeout_s=settings.stall_timeout_s,
+            simulated=self.simulated,
+        )
+        self._heartbeat = Heartbeat(
+            store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s
+        )
+        self._ear = Ear(self.lanes, self.owner, self._heartbeat, self.runs)
+        self._upkeep = UpkeepThread(
+            Upkeep(
+                worker=name,
+                store=store,
+                lanes=self.lanes,
+                replies=self.replies,
+                lease_s=settings.lease_s,
+                relay_after_s=settings.relay_after_s,
+                max_crashes=settings.max_crashes,
+            )
+        )
+
+    def start(self) -> None:
+        for part in (self.owner, self._heartbeat, self._ear, self._upkeep):
+            part.start()
+        log.info(
+            "GPU %s: %.0f MiB, %d slots, model server %s%s.",
+            self.gpu.name,
+            self.gpu.vram_mb,
+            self.gpu.slots,
+            self.server.address,
+            " (SIMULATED: its words mean nothing)" if self.simulated else "",
+        )
+
+    def stop(self) -> None:
+        """Grant nothing more, let running jobs finish for a while, hand back the rest; they lose nothing."""
+        self._ear.stop()
+        self.owner.stop()
+        if not self.runs.wait_idle(GRACE_S):
+            for run in self.runs.all():
+                run.end("handed back", "the worker stops")
+            self.runs.wait_idle(GRACE_S)
+        self._heartbeat.stop()
+        self._upkeep.stop()
+
+    def _meet_server(self) -> bool:
+        try:
+            return self.server.info().simulated
+        except ModelServerUnavailable as e:
+            # A worker may be up before its model server; until it answers nothing is loaded and jobs wait.
+            log.warning("%s", e)
+            return False
