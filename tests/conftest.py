@@ -28,6 +28,7 @@ from sqlalchemy import make_url
 
 from hotset.embedded import Servers
 from hotset.errors import Unavailable
+from stack import Stack, running
 
 TESTS = Path(__file__).parent
 SLOW_ROOMS = {"chaos", "benchmarks"}
@@ -142,6 +143,13 @@ def broker_url(servers: Addresses) -> str:
 def cache_url(servers: Addresses) -> str:
     """The address of an empty cache."""
     return _flushed(servers.cache_url, shared=servers.shared)
+
+
+@pytest.fixture
+def stack(tmp_path: Path, database: str, broker_url: str, cache_url: str) -> Iterator[Stack]:
+    """Everything but model servers and workers, which the test starts: see `tests/stack.py`."""
+    with running(Stack(tmp_path, database, broker_url, cache_url)) as started:
+        yield started
 
 
 def no_service(reason: object) -> NoReturn:

@@ -70,6 +70,8 @@ class Settings:
     load_timeout_s: _Positive = 330.0
     #: Rows that one transaction of `submit_many` holds.
     submit_chunk: _AtLeastOne = 10_000
+    #: Wall seconds that running jobs get when a worker stops; then they are handed back to the queue.
+    stop_grace_s: float = 10.0
     #: A row that nobody published is published by the relay after so many wall seconds.
     relay_after_s: _Positive = 2.0
 

@@ -223,8 +223,11 @@ def test_an_unreadable_file_is_an_error_with_a_remedy(server_home: Path) -> None
         Servers(server_home).start()
 
 
-def test_a_path_too_long_for_a_socket(server_home: Path) -> None:
-    data_dir = server_home / ("long" * 20) / ("longer" * 10) / "postgres"
+def test_a_path_too_long_for_a_socket(home: Path) -> None:
+    data_dir = home / ("long" * 20) / ("longer" * 10) / "postgres"
+    data_dir.parent.parent.mkdir(0o711)
+    data_dir.parent.mkdir(0o711)
+    (home / "postgres").rename(data_dir)
     with Postgres(data_dir) as postgres:
         assert postgres.socket_dir is not None
         short = postgres.socket_dir
@@ -256,10 +259,10 @@ def test_two_servers_never_share_data(server_home: Path) -> None:
         assert len(servers_in(server_home)) == 1
 
 
-def test_a_server_that_does_not_start_shows_its_log(server_home: Path) -> None:
+def test_a_server_that_does_not_start_shows_its_log(home: Path) -> None:
     with pytest.raises(StoreUnavailable, match='parameter "nonsense"'):
-        Postgres(server_home / "postgres", settings={"nonsense": "1"}).start()
-    assert not servers_in(server_home)
+        Postgres(home / "postgres", settings={"nonsense": "1"}).start()
+    assert not servers_in(home)
 
 
 def test_an_unknown_role_fails_where_it_is_said(server_home: Path) -> None:

@@ -4,7 +4,7 @@ import math
 from itertools import pairwise, product
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotset.errors import InvalidJob
@@ -22,6 +22,9 @@ from hotset.jobs import (
     parse_priority,
 )
 from hotset.jobs.durations import LONGEST_S
+
+#: A busy machine is no failure.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # states
 
@@ -148,11 +151,13 @@ def test_what_is_no_duration(value: object) -> None:
         parse_duration(value, "queue_timeout")  # type: ignore[arg-type]
 
 
+@calm
 @given(st.floats(min_value=0, max_value=LONGEST_S, exclude_min=True))
 def test_a_number_of_seconds_is_itself(seconds: float) -> None:
     assert parse_duration(seconds, "d") == seconds
 
 
+@calm
 @given(st.lists(st.tuples(st.integers(0, 9999), st.sampled_from(list(UNITS))), min_size=1, max_size=5))
 def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
     total = sum(n * UNITS[unit] for n, unit in parts)
@@ -164,6 +169,7 @@ def test_parts_add_up(parts: list[tuple[int, str]]) -> None:
             parse_duration(text, "d")
 
 
+@calm
 @given(st.text(max_size=80) | st.text("0123456789.smhd ", max_size=80) | st.integers() | st.floats())
 def test_whatever_is_given_is_a_duration_in_bounds_or_an_invalid_job(value: str | float) -> None:
     try:
@@ -184,6 +190,7 @@ policies = st.builds(
 jitters = st.floats(0, 1, exclude_max=True)
 
 
+@calm
 @given(policies, st.integers(0, 12_000), jitters)
 def test_a_retry_waits_half_to_all_of_its_back_off(policy: RetryPolicy, failures: int, jitter: float) -> None:
     wait = next_attempt_in(policy, retryable=True, failures=failures, jitter=jitter)
@@ -195,11 +202,13 @@ def test_a_retry_waits_half_to_all_of_its_back_off(policy: RetryPolicy, failures
     assert full / 2 <= wait <= full
 
 
+@calm
 @given(policies, st.integers(0, 12_000), jitters)
 def test_what_is_not_retryable_is_never_tried_again(policy: RetryPolicy, failures: int, jitter: float) -> None:
     assert next_attempt_in(policy, retryable=False, failures=failures, jitter=jitter) is None
 
 
+@calm
 @given(policies, jitters)
 def test_the_back_off_never_shrinks(policy: RetryPolicy, jitter: float) -> None:
     waits = [

@@ -22,6 +22,8 @@ from hotset_worker.run_job import Delivery, run_job
 from hotset_worker.worker import GpuWorker, choose_gpu
 
 log = logging.getLogger(__name__)
+# One line a request, at the level that Celery shows: noise.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def build(settings: Settings) -> Celery:

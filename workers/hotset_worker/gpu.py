@@ -70,6 +70,7 @@ class Seen:
 
     loaded: tuple[Loaded, ...]
     sequence: int
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +135,7 @@ class Owner:
         self._server_asked = self._said = self._looked = float("-inf")
         self._failed_until: dict[str, tuple[float, int]] = {}
         self._reason = ""
+        self._server_error: str | None = None
         self._evicting = False
         self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
@@ -218,7 +220,8 @@ class Owner:
                     known = self._run_s[queue_name]
                     self._run_s[queue_name] = known + _LEARN * (run_s * self._gpu.speed - known)
                 return self._hot.switch is not None
-            case Seen(loaded, sequence):
+            case Seen(loaded, sequence, error):
+                self._note_health(error)
                 return self._believe(loaded, sequence)
             case Switched():
                 self._switched(event)
@@ -236,10 +239,17 @@ class Owner:
             try:
                 self.tell(Seen(self._server.resident(), sequence))
             except HotsetError as e:
-                log.warning("GPU %s: %s", self._gpu.name, e)
-                self.tell(Seen((), sequence))
+                self.tell(Seen((), sequence, str(e)))
 
         self._hands.submit(ask)
+
+    def _note_health(self, error: str | None) -> None:
+        """Say once that the model server is away, and once that it is back; not every second."""
+        if error is not None and self._server_error is None:
+            log.warning("GPU %s, whose jobs wait: %s", self._gpu.name, error)
+        elif error is None and self._server_error is not None:
+            log.warning("GPU %s: its model server answers again.", self._gpu.name)
+        self._server_error = error
 
     def _believe(self, loaded: tuple[Loaded, ...], sequence: int) -> bool:
         if sequence != self._sequence or self._evicting:

@@ -25,8 +25,8 @@ from hotset_worker.upkeep.main import UpkeepThread
 
 log = logging.getLogger(__name__)
 
-#: Wall seconds that running jobs get at a stop before they are handed back.
-GRACE_S = 8.0
+#: Wall seconds that a run which was broken off gets to hand its job back.
+_HAND_BACK_S = 5.0
 
 
 def choose_gpu(fleet: Fleet, name: str | None) -> Gpu:
@@ -49,6 +49,7 @@ class GpuWorker:
             hint = did_you_mean(settings.objective, OBJECTIVES, "hotset simulate --help")
             raise InvalidSettings(f"There is no objective {settings.objective!r}.", remedy=hint)
         self.gpu = choose_gpu(fleet, settings.gpu)
+        self._grace_s = settings.stop_grace_s
         name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}"
         self.server = OllamaServer(self.gpu.address or settings.model_server)
         self.simulated = self._meet_server()
@@ -119,10 +120,10 @@ class GpuWorker:
         """Grant nothing more, let running jobs finish for a while, hand back the rest; they lose nothing."""
         self._ear.stop()
         self.owner.stop()
-        if not self.runs.wait_idle(GRACE_S):
+        if not self.runs.wait_idle(self._grace_s):
             for run in self.runs.all():
                 run.end("handed back", "the worker stops")
-            self.runs.wait_idle(GRACE_S)
+            self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
         self._upkeep.stop()
 

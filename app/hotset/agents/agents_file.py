@@ -106,7 +106,8 @@ def _rows(text: str, source: str) -> Iterator[tuple[int, Any, str | None]]:
 
 def _repeated(item: yaml.Node) -> str | None:
     seen: set[str] = set()
-    for key, _ in item.value if isinstance(item, yaml.MappingNode) else ():
+    keys = item.value if isinstance(item, yaml.MappingNode) else ()
+    for key in (key for key, _ in keys if isinstance(key, yaml.ScalarNode)):
         if key.value in seen:
             return str(key.value)
         seen.add(key.value)

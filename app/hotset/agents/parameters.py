@@ -6,6 +6,7 @@ light, balanced and complex. A tier that users made is treated as `balanced`, wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -69,8 +70,9 @@ _RANGES = {
     # Service time in model seconds on a simulated GPU; real servers ignore it.
     "hotset_run_s": _Range(0, LONGEST_S, above=True),
 }
-OVERRIDES = (*_RANGES, "stop")
+OVERRIDES = (*_RANGES, "stop", "hotset_fault")
 _MOST_STOPS = 16
+_FAULT = re.compile(r"[a-z_]{1,32}")
 _LONGEST_STOP = 200
 _ELSEWHERE = {
     "num_predict": "Its name here is 'max_tokens'.",
@@ -122,6 +124,13 @@ def check_overrides(overrides: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name == "stop":
             checked[name] = _stops(value)
+        elif name == "hotset_fault":
+            # What a simulated GPU shall do wrong, to rehearse it; real servers ignore it.
+            if not isinstance(value, str) or not _FAULT.fullmatch(value):
+                raise InvalidJob(
+                    f"Option {name}={_short(value)} is no fault's name.", remedy="See docs/model-server.md."
+                )
+            checked[name] = value
         elif _RANGES[name].holds(value):
             checked[name] = value
         else:

@@ -52,7 +52,7 @@ class Account:
         return {} if self.is_self else {"user": self.uid, "group": self.gid, "extra_groups": []}
 
     def give(self, path: Path) -> None:
-        """Make a path that we have just created the account's own."""
+        """Make a path that is ours to create the account's own."""
         if not self.is_self:
             os.chown(path, self.uid, self.gid, follow_symlinks=False)
 

@@ -109,9 +109,8 @@ class Postgres(Server):
         """<data_dir>/run; a folder with a short name in the temporary folder if that path is too long."""
         folder = self.data_dir / "run"
         if len(os.fsencode(folder / SOCKET_NAME)) <= SOCKET_LIMIT:
-            if not folder.exists():
-                folder.mkdir(0o700)
-                account.give(folder)
+            folder.mkdir(0o700, exist_ok=True)
+            account.give(folder)
             return folder
         for base in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes a private folder in it
             short = Path(tempfile.mkdtemp(prefix="hotset-", dir=base))

@@ -99,6 +99,7 @@ class Watchdog:
         self._child = subprocess.Popen(  # noqa: S603 - ourselves
             [sys.executable, "-E", "-S", __file__, str(os.getpid())],
             stdin=subprocess.PIPE,
+            bufsize=0,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
@@ -117,11 +118,9 @@ class Watchdog:
 
     def _say(self, line: bytes) -> None:
         assert self._child.stdin is not None  # noqa: S101
-        try:
+        # Without its reader (somebody ended the watchdog) the servers are still stopped in the ordinary way.
+        with contextlib.suppress(BrokenPipeError):
             self._child.stdin.write(line + b"\n")
-            self._child.stdin.flush()
-        except BrokenPipeError:  # somebody ended the watchdog: the servers are still stopped in the ordinary way
-            pass
 
 
 def _watch(owner: int) -> None:

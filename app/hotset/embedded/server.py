@@ -77,7 +77,9 @@ class Server(ABC):
         return self.data_dir / "data"
 
     def start(self) -> Self:
-        """Start and wait until the server answers; its errors carry the end of the log."""
+        """Start and wait until the server answers; its errors carry the end of the log. Twice is no error."""
+        if self.process:
+            return self
         self._owner = os.getpid()
         try:
             account = server_account(self.wanted_dir / "data")
@@ -113,6 +115,8 @@ class Server(ABC):
                 remedy=f"Look into {self.log}.",
             )
         if self._child:
+            if process is None:  # interrupted between its start and our note of it
+                self._child.kill()
             self._child.wait()
             self._child = None
         if self._watchdog:
@@ -126,8 +130,7 @@ class Server(ABC):
             self._watchdog.release()
             self._watchdog = None
         if self._child:
-            # A Popen that is dropped while its process runs would warn of a leak; this one says that it has
-            # ended.
+            # A Popen that is dropped while its process runs warns of a leak; this one says that it has ended.
             self._child.returncode = 0
             self._child = None
 

@@ -138,8 +138,8 @@ class Servers:
             server = Valkey(folder, role, prefer=last.port if last else None)
         if last:
             clear_socket_dir(Path(last.socket_dir) if last.socket_dir else None, Path(last.data_dir))
+        self._started.append(server)  # first, so that an interrupted start is stopped too
         server.start()
-        self._started.append(server)
         assert server.process is not None  # noqa: S101 - it has just been started
         return Entry(
             url=server.url,
@@ -164,7 +164,7 @@ class Servers:
                 continue
             raise PortTaken(
                 f"Process {entry.owner} runs the {name} of {self.home} and will stop it when it ends.",
-                remedy="End that process first, or use another home.",
+                remedy="End that process first (`hotset down` ends its servers), or use another home.",
             )
 
     @contextlib.contextmanager

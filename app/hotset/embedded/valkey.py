@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from pathlib import Path
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import redis
 from redis.backoff import NoBackoff
@@ -69,7 +69,7 @@ class Valkey(Server):
     def url(self) -> str:
         return f"redis://{HOST}:{self.port}/0"
 
-    def start(self) -> Valkey:
+    def start(self) -> Self:
         """Start; a port that someone took between our look and Valkey's bind is changed for another."""
         for attempt in range(PORT_TRIES):
             self.port = self._fixed_port or self._pick_port(first=attempt == 0)
@@ -96,9 +96,8 @@ class Valkey(Server):
         return valkey_program()
 
     def _prepare(self, program: Program, account: Account) -> None:
-        if not self.data.exists():
-            self.data.mkdir(0o700)
-            account.give(self.data)
+        self.data.mkdir(0o700, exist_ok=True)
+        account.give(self.data)
 
     def _arguments(self) -> list[str]:
         ours = {

@@ -17,7 +17,7 @@ from hotset.fleet import Fleet
 from hotset.modelserver.http import Simulation, create_app
 
 DEFAULT_PORT = 11434
-_GRACE_S = 1  # for running requests when the server is told to stop
+_GRACE_S = 1  # for what is left when everyone has been hung up on
 _IDLE_S = 600  # an idle connection's life; clients' pools must give up first
 _START_S = 10.0
 
@@ -33,9 +33,10 @@ def serve(
     ready: Ready | None = None,
     **how: Unpack[Simulation],
 ) -> None:
-    """Serve until SIGINT (then it returns) or SIGTERM (then the process ends). `port` 0 takes a free one; `ready` is called with the base URL once it listens.
+    """Serve until a signal: at SIGINT it returns, at SIGTERM the process ends. Prints nothing.
 
-    Raises PortTaken, or UsageError if the fleet has no such GPU. Prints nothing.
+    `port` 0 takes a free one; `ready` is called with the base URL once it listens. `how`: see `create_app`.
+    Raises PortTaken, or UsageError if the fleet has no such GPU.
     """
     with _listening(host, port) as listener:
         server = _Server(create_app(fleet, gpu, **how), _url(listener), ready)
@@ -83,6 +84,12 @@ class _Server(uvicorn.Server):
         await super().startup(sockets=sockets)
         if self.started and self._ready is not None:
             self._ready(self._address)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Hang up on everyone first, as Ollama does: requests that run end as if their clients had left."""
+        for connection in list(self.server_state.connections):
+            connection.transport.close()
+        await super().shutdown(sockets=sockets)
 
 
 @contextlib.contextmanager

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from hotset.scheduling.snapshot import GpuView, QueueView, Snapshot
 
 #: Jobs of a higher priority count for more when the next model is chosen: low, normal, high, urgent.
 WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+_NEVER = float("inf")
 
 
-@dataclass(frozen=True, slots=True)
-class Demand:
+class Demand(NamedTuple):
     """All waiting jobs of one model, over its queues.
 
-    `weight`: jobs weighted by priority. `work`: expected slot seconds at speed 1. `oldest`: arrival of the job
-    that waits longest. `next_deadline`: the earliest deadline that can still be met, suspects left out (they are
-    late already, and no reason to swap before they are overdue).
+    `weight`: jobs weighted by priority. `work`: expected slot seconds at speed 1. `oldest`: arrival of the job that
+    waits longest. `next_deadline`: the earliest deadline that can still be met, suspects left out (they are late
+    already, and no reason to swap before they are overdue).
     """
 
     model: str
@@ -32,33 +32,38 @@ def demands(queues: Iterable[QueueView]) -> dict[str, Demand]:
     """Waiting work by model, in the order of the queues; models without waiting jobs are left out."""
     found: dict[str, Demand] = {}
     for queue in queues:
-        if not queue.lanes:
-            continue
-        jobs, weight, oldest, deadline = 0, 0.0, float("inf"), None
-        for lane in queue.lanes:
-            if lane.waiting <= 0:
-                continue
+        if queue.lanes:
+            one = _demand(queue)
+            if one.jobs:
+                other = found.get(queue.model)
+                found[queue.model] = one if other is None else _sum(one, other)
+    return found
+
+
+def _demand(queue: QueueView) -> Demand:
+    jobs, weight, oldest, deadline = 0, 0.0, _NEVER, _NEVER
+    for lane in queue.lanes:
+        if lane.waiting > 0:
             jobs += lane.waiting
             weight += lane.waiting * WEIGHTS[min(max(lane.priority, 0), 3)]
             if lane.oldest_arrival < oldest:
                 oldest = lane.oldest_arrival
-            if (
-                lane.next_deadline is not None
-                and not lane.alone
-                and (deadline is None or lane.next_deadline < deadline)
-            ):
+            if lane.next_deadline is not None and lane.next_deadline < deadline and not lane.alone:
                 deadline = lane.next_deadline
-        if not jobs:
-            continue
-        work = jobs * queue.run_s
-        other = found.get(queue.model)
-        if other is not None:  # two tiers may share a model
-            jobs, weight, work = jobs + other.jobs, weight + other.weight, work + other.work
-            oldest = min(oldest, other.oldest)
-            if other.next_deadline is not None:
-                deadline = other.next_deadline if deadline is None else min(deadline, other.next_deadline)
-        found[queue.model] = Demand(queue.model, jobs, weight, work, oldest, deadline)
-    return found
+    return Demand(queue.model, jobs, weight, jobs * queue.run_s, oldest, None if deadline == _NEVER else deadline)
+
+
+def _sum(one: Demand, other: Demand) -> Demand:
+    """Two tiers may share a model."""
+    deadlines = [d for d in (one.next_deadline, other.next_deadline) if d is not None]
+    return Demand(
+        one.model,
+        one.jobs + other.jobs,
+        one.weight + other.weight,
+        one.work + other.work,
+        min(one.oldest, other.oldest),
+        min(deadlines, default=None),
+    )
 
 
 def run_times(queues: Iterable[QueueView]) -> dict[str, float]:
@@ -100,14 +105,15 @@ def _will_hold(view: GpuView, model: str) -> bool:
 
 
 def share(snapshot: Snapshot, view: GpuView, demand: Demand, ready_s: float) -> float:
-    """The part of a backlog (0..1) that would be left for this GPU by the time it could start.
+    """The part of a backlog (0..1) that this GPU would get if it loaded the model now.
 
-    What the GPUs that already hold the model get through until then is theirs. So one GPU loads a model for one job,
-    and a second follows only when the first cannot finish the backlog in the time that another load takes.
+    What the GPUs that already hold the model get through until then is theirs; the rest is shared. So one GPU loads a
+    model for one job, and a second follows only when the first cannot finish the backlog while another load takes.
     """
     slots = helpers(snapshot, view, demand.model)
     if not slots:
         return 1.0
     if demand.work <= 0:
         return 0.0
-    return max(0.0, 1.0 - slots * ready_s / demand.work)
+    own = view.slots * view.speed
+    return max(0.0, 1.0 - slots * ready_s / demand.work) * own / (own + slots)

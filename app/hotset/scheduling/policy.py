@@ -8,7 +8,7 @@ from hotset.scheduling import rules
 from hotset.scheduling.costs import Demand, demands, run_times
 from hotset.scheduling.decisions import Decision, Load, Wait
 from hotset.scheduling.options import Options
-from hotset.scheduling.snapshot import GpuView, Snapshot
+from hotset.scheduling.snapshot import GpuView, Snapshot, Switch
 
 BALANCED = Options()
 
@@ -21,10 +21,12 @@ def decide(snapshot: Snapshot, gpu: str, options: Options = BALANCED) -> tuple[D
     view = _view(snapshot, gpu)
     if view.alone:
         return (Wait(gpu, "A suspect runs alone on this GPU."),)
+    switch = view.switch
+    if switch is not None and not view.free_slots:
+        return (_wait_for_switch(snapshot, view, switch),)
     waiting = demands(snapshot.queues)
     if not waiting:
         return (Wait(gpu, "No job waits."),)
-    switch = view.switch
     load: Load | None = None
     cold: list[rules.Candidate] = []
     if switch is None:
@@ -55,20 +57,36 @@ def _wait(
     options: Options,
 ) -> Wait:
     """Why nothing is done, and when time alone would change that."""
-    switch = view.switch
-    if switch is not None:
-        gone = [v for v in switch.victims if view.resident(v) is not None]
-        doing = f"drains {' and '.join(gone)} for" if gone else "loads"
-        return Wait(view.name, f"The GPU {doing} {switch.model} since {snapshot.now - switch.since:.1f} s.")
-    until = _next_look(snapshot, view, waiting, cold, options)
+    if view.switch is not None:
+        return _wait_for_switch(snapshot, view, view.switch)
     if not view.free_slots:
-        return Wait(view.name, f"All {view.slots} slots are taken.", until)
-    suspects = rules.held_for_suspect(snapshot, view, ())
-    if suspects is not None:
-        return Wait(view.name, f"The GPU empties for an overdue suspect of {suspects.name}.", until)
-    if all(_never(snapshot, view, d.model) for d in waiting.values()):
-        return Wait(view.name, _unfit(snapshot, view, next(iter(waiting))))
-    return Wait(view.name, "Other GPUs already serve what waits here.", until)
+        return Wait(view.name, f"All {view.slots} slots are taken.")  # a finish comes before anything can start
+    until = _next_look(snapshot, view, waiting, cold, options)
+    return Wait(view.name, _why_idle(snapshot, view, waiting, cold), until)
+
+
+def _why_idle(snapshot: Snapshot, view: GpuView, waiting: Mapping[str, Demand], cold: list[rules.Candidate]) -> str:
+    """Slots are free and jobs wait: which of the few good reasons is it?"""
+    for queue, lane in rules.hot_suspects(view, snapshot.queues):
+        if rules.overdue(snapshot, lane.oldest_arrival):
+            return f"The GPU empties for an overdue suspect of {queue.name}: {view.busy} still run."
+        return f"A suspect of {queue.name} waits until the GPU is empty: {view.busy} still run."
+    if cold:
+        running = " and ".join(r.model for r in view.residents if r.running and r.model in cold[0].victims)
+        return f"{cold[0].demand.model} is loaded when {running or 'the hot set'} has nothing left to run."
+    for model in waiting:
+        known = snapshot.models.get(model)
+        if view.resident(model) is None and known is None:
+            return f"{model} waits, but its size is not known."
+        if view.resident(model) is None and known is not None and known.size_mb > view.vram_mb:
+            return f"{model} needs {known.size_mb:.0f} MiB of VRAM; {view.name} has {view.vram_mb:.0f} MiB."
+    return "Other GPUs already serve what waits here."
+
+
+def _wait_for_switch(snapshot: Snapshot, view: GpuView, switch: Switch) -> Wait:
+    draining = [v for v in switch.victims if view.resident(v) is not None]
+    doing = f"drains {' and '.join(draining)} for" if draining else "loads"
+    return Wait(view.name, f"The GPU {doing} {switch.model} since {snapshot.now - switch.since:.1f} s.")
 
 
 def _next_look(
@@ -79,7 +97,7 @@ def _next_look(
     options: Options,
 ) -> float | None:
     """The first moment at which a cold model may force a switch, if nothing else happens before."""
-    residency = rules.residency_s(view, waiting, options)
+    residency = rules.residency_s(snapshot, waiting, options)
     moments = []
     for candidate in cold:
         wanted = [candidate.demand.oldest + rules.OVERDUE * snapshot.max_wait_s]
@@ -88,15 +106,3 @@ def _next_look(
             wanted.append(urgent)
         moments.append(max(min(wanted), rules.rested_at(view, candidate, residency)))
     return min((m for m in moments if m > snapshot.now), default=None)
-
-
-def _never(snapshot: Snapshot, view: GpuView, model: str) -> bool:
-    known = snapshot.models.get(model)
-    return view.resident(model) is None and (known is None or known.size_mb > view.vram_mb)
-
-
-def _unfit(snapshot: Snapshot, view: GpuView, model: str) -> str:
-    known = snapshot.models.get(model)
-    if known is None:
-        return f"{model} waits, but its size is not known."
-    return f"{model} waits, but needs {known.size_mb:.0f} MiB of VRAM and {view.name} has {view.vram_mb:.0f} MiB."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
+from math import sqrt
 
 from hotset.scheduling.costs import Demand, drain_s, helpers, load_s, share
 from hotset.scheduling.decisions import Load, Run, Selector
@@ -105,14 +106,10 @@ def _run(snapshot: Snapshot, view: GpuView, queue: QueueView, lane: Lane, select
     return Run(view.name, queue.name, lane.name, selector, queue.model, reason)
 
 
-def held_for_suspect(snapshot: Snapshot, view: GpuView, closing: Collection[str]) -> QueueView | None:
-    """The queue whose overdue suspect waits for the GPU to empty, if there is one."""
-    for queue in snapshot.queues:
-        if queue.model not in closing and view.resident(queue.model) is not None:
-            for lane in queue.lanes:
-                if lane.alone and lane.waiting and overdue(snapshot, lane.oldest_arrival):
-                    return queue
-    return None
+def hot_suspects(view: GpuView, queues: Iterable[QueueView]) -> list[tuple[QueueView, Lane]]:
+    """Lanes of suspects whose model is resident: they wait for this GPU to be empty."""
+    hot = {r.model for r in view.residents}
+    return [(q, lane) for q in queues if q.model in hot for lane in q.lanes if lane.alone and lane.waiting > 0]
 
 
 # ---- whom to evict -------------------------------------------------------------------------------------------
@@ -129,7 +126,7 @@ def victims_for(
     known = snapshot.models.get(model)
     if known is None or known.size_mb > view.vram_mb:
         return None
-    missing = known.size_mb - (view.vram_mb - sum(r.size_mb for r in view.residents))
+    missing = known.size_mb - (view.vram_mb - sum([r.size_mb for r in view.residents]))
     if missing <= 0:
         return ()
     harms = [(_harm(snapshot, view, r, waiting, runs), r) for r in view.residents]
@@ -163,7 +160,7 @@ def _harm(
         elsewhere = helpers(snapshot, view, resident.model) if len(snapshot.gpus) > 1 else 0.0
         here = view.slots * view.speed
         work = demand.work * here / (here + elsewhere)
-    drain = runs.get(resident.model, 0.0) if resident.running else 0.0
+    drain = max(runs.get(resident.model, 0.0), 1.0) if resident.running else 0.0  # never nothing: it must end
     known = snapshot.models.get(resident.model)
     return work, drain, 1.0 if known is None else 0.0, known.load_s if known is not None else 0.0, 1.0
 
@@ -227,14 +224,23 @@ def candidates(
     anyhow, and who decides then knows more.
     """
     found = []
+    full = not view.free_slots
+    resident = {r.model for r in view.residents}
     for demand in waiting.values():
-        if view.resident(demand.model) is None:
-            victims = victims_for(snapshot, view, demand.model, waiting, runs)
-            if victims is not None and (view.free_slots or not _running(view, victims)):
-                candidate = Candidate(snapshot, view, demand, victims, runs)
-                if candidate.share > 0:
-                    found.append(candidate)
+        if demand.model in resident or (full and not _room_in_idle(snapshot, view, demand.model)):
+            continue
+        victims = victims_for(snapshot, view, demand.model, waiting, runs)
+        if victims is not None and not (full and _running(view, victims)):
+            candidate = Candidate(snapshot, view, demand, victims, runs)
+            if candidate.share > 0:
+                found.append(candidate)
     return found
+
+
+def _room_in_idle(snapshot: Snapshot, view: GpuView, model: str) -> bool:
+    """Would the model fit beside those that run? A quick no saves the search for victims while the GPU is full."""
+    known = snapshot.models.get(model)
+    return known is not None and known.size_mb <= view.vram_mb - sum([r.size_mb for r in view.residents if r.running])
 
 
 def _running(view: GpuView, victims: Collection[str]) -> bool:
@@ -265,12 +271,12 @@ def spare_load(snapshot: Snapshot, view: GpuView, cold: list[Candidate], waiting
     )
 
 
-def residency_s(view: GpuView, waiting: Mapping[str, Demand], options: Options) -> float:
+def residency_s(snapshot: Snapshot, waiting: Mapping[str, Demand], options: Options) -> float:
     """How long a hot set with waiting work is kept, before what a switch costs comes in.
 
-    It grows with the load on the fleet, or swaps would eat the GPU: each also delays jobs that have yet to arrive.
+    It grows with the load on the fleet, or swaps would eat the GPUs: each also delays jobs that have yet to arrive.
     """
-    backlog = sum(d.work for d in waiting.values()) / (view.slots * view.speed)
+    backlog = sum(d.work for d in waiting.values()) / sum(g.slots * g.speed for g in snapshot.gpus)
     return options.patience * min(max(RESIDENCY_PART * backlog, RESIDENCY_SHORTEST_S), RESIDENCY_LONGEST_S)
 
 
@@ -278,7 +284,7 @@ def rested_at(view: GpuView, candidate: Candidate, residency: float) -> float:
     """When the victims, the last loaded of them, have had their minimum residency: longer before a costly switch."""
     since = max((r.since for r in view.residents if r.model in candidate.victims), default=float("-inf"))
     cost = candidate.load_s + candidate.drain_s
-    return since + residency * (max(cost, CHEAPEST_SWITCH_S) / RESIDENCY_AT_COST_S) ** 0.5
+    return since + residency * sqrt(max(cost, CHEAPEST_SWITCH_S) / RESIDENCY_AT_COST_S)
 
 
 def urgent_at(candidate: Candidate) -> float | None:
@@ -300,7 +306,7 @@ def forced_load(
     """
     if not cold:
         return None
-    residency = residency_s(view, waiting, options)
+    residency = residency_s(snapshot, waiting, options)
     late: list[Candidate] = []
     urgent: list[tuple[float, int]] = []
     for i, candidate in enumerate(cold):

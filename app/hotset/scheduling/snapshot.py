@@ -55,7 +55,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A load that has been decided: it drains and evicts `victims`, then loads `model`; it is never revoked by the policy."""
+    """A load that has been decided: it drains and evicts `victims`, then loads `model`. The policy never revokes it."""
 
     model: str
     victims: tuple[str, ...]

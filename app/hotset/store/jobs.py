@@ -68,9 +68,7 @@ class JobStore:
                 new = {r.id: r for r in connection.exec_driver_sql(sql("accept"), parameters).all()}
                 known = self._known(connection, [j for j in jobs if j.id not in new])
                 return [
-                    _accepted(job, new[job.id])
-                    if job.id in new
-                    else Accepted(_same(job, hashes[job.id], known), None)
+                    _accepted(job, new[job.id]) if job.id in new else Accepted(_same(job, hashes[job.id], known), None)
                     for job in jobs
                 ]
 
@@ -196,9 +194,7 @@ class JobStore:
         r = found[0]
         return Ended(r.id, State(r.state), r.reply_to, r.queue)
 
-    def note(
-        self, *, tenant: str, actor: str, action: str, job_id: UUID | None, detail: Mapping[str, Any]
-    ) -> None:
+    def note(self, *, tenant: str, actor: str, action: str, job_id: UUID | None, detail: Mapping[str, Any]) -> None:
         """An audit row of its own."""
         execute(
             self.engine,
@@ -284,9 +280,7 @@ class JobStore:
             not_before=m["not_before"],
             worker=m["worker"],
             wait_s=None if started is None else (started - m["arrived_at"]).total_seconds() / self.scale,
-            run_s=None
-            if started is None or finished is None
-            else (finished - started).total_seconds() / self.scale,
+            run_s=None if started is None or finished is None else (finished - started).total_seconds() / self.scale,
             error_kind=m["error_kind"],
             error=m["error"],
             metadata=m["metadata"],

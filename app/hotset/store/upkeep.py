@@ -17,9 +17,7 @@ def queue_due(engine: Engine, *, limit: int = 500) -> int:
     return len(rows(engine, "due", {"limit": limit}))
 
 
-def relay(
-    engine: Engine, publish: Callable[[Sequence[Routing]], None], *, after_s: float, limit: int = 500
-) -> int:
+def relay(engine: Engine, publish: Callable[[Sequence[Routing]], None], *, after_s: float, limit: int = 500) -> int:
     """Publish rows that nobody published. They stay locked until they are published and marked, so that two relays
     share the work; if this dies in between, they are published again, which is harmless."""
     with connected(engine) as connection:
@@ -34,9 +32,7 @@ def relay(
 
 def queued_page(engine: Engine, after: UUID, *, older_s: float, limit: int = 1000) -> list[Routing]:
     """A page of queued rows after that id, published longer ago than `older_s` wall seconds."""
-    return [
-        _routing(r) for r in rows(engine, "queued_page", {"after": after, "older_s": older_s, "limit": limit})
-    ]
+    return [_routing(r) for r in rows(engine, "queued_page", {"after": after, "older_s": older_s, "limit": limit})]
 
 
 def reap(engine: Engine, *, actor: str, max_crashes: int, limit: int = 100) -> list[Ended]:
@@ -56,9 +52,7 @@ def expire(engine: Engine, *, actor: str, limit: int = 500) -> list[Ended]:
 def make_partitions(engine: Engine, *, months_ahead: int = 3) -> int:
     """Monthly partitions of the audit, made ahead; how many were new."""
     with connected(engine) as connection:
-        return int(
-            connection.exec_driver_sql("SELECT audit_make_partitions(%s)", (months_ahead,)).scalar_one()
-        )
+        return int(connection.exec_driver_sql("SELECT audit_make_partitions(%s)", (months_ahead,)).scalar_one())
 
 
 def _routing(r: Row[tuple[object, ...]]) -> Routing:

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ FLEET = Fleet(gpus=(Gpu("gpu0", 1000),), models={"m": Model("m", 800, 1.0)}, que
 PROGRAM = """
 import sys
 from pathlib import Path
-from typing import Any
 from hotset.fleet import Fleet, Gpu, Model
 from hotset.modelserver import serve
 fleet = Fleet(gpus=(Gpu("gpu0", 1000),), models={"m": Model("m", 800, 1.0)}, queues={})
@@ -55,16 +56,27 @@ def test_serving_comes_and_goes() -> None:
         httpx.get(url, trust_env=False)
 
 
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[str]) -> Iterator[subprocess.Popen[str]]:
+    """Killed when the block fails, as Popen would wait for it for ever."""
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
 def test_a_process_prints_nothing_and_ends_on_a_signal(tmp_path: Path, signum: int, status: int) -> None:
     trace = tmp_path / "trace.jsonl"
     command = [sys.executable, "-c", PROGRAM, str(trace)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)) as process:
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         body = {"model": "m", "prompt": "hi", "options": {"hotset_run_s": 1e4}}
         with httpx.stream("POST", f"{url}/api/generate", json=body, trust_env=False) as answer:
-            next(answer.iter_lines())
+            lines = answer.iter_lines()  # kept: httpx closes the response of an iterator that is dropped
+            next(lines)
             assert len(trace.read_text().splitlines()) == 3, "each line is flushed"
             process.send_signal(signum)
             out, err = process.communicate(timeout=10)

@@ -1,0 +1,79 @@
+"""All commands, and what becomes of errors: a sentence on standard error and an exit status, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from hotset.cli import agents, bench, config, flower, jobs, run, serve, servers, simulate, status, worker
+
+app = typer.Typer(
+    name="hotset",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Keeps a fleet of LLM agents moving on GPUs too small to hold all their models.\n\n"
+        "\b\nSee it at work:     hotset demo\n"
+        "Run it:             hotset up; hotset serve --simulate; hotset worker\n"
+        'Ask an agent:       hotset run senior-backend-developer "Write a health check."\n\n'
+        "Exit status: 0 done, 1 it failed (the reason on standard error), 2 wrong usage, 130 Ctrl-C."
+    ),
+)
+
+
+@app.callback()
+def _top(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from hotset import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+servers.add_to(app)
+serve.add_to(app)
+worker.add_to(app)
+run.add_to(app)
+jobs.add_to(app)
+agents.add_to(app)
+status.add_to(app)
+flower.add_to(app)
+simulate.add_to(app)
+bench.add_to(app)
+config.add_to(app)
+
+
+def main() -> None:
+    """Run the command of this process's arguments and end the process."""
+    from hotset.errors import HotsetError
+
+    try:
+        app()
+    except HotsetError as e:
+        _fail(str(e), e.exit_status)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except OSError as e:
+        # A file or port that the user named, a full disk: the system's own words are the reason.
+        _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.", 1)
+    except Exception as e:
+        if not _lacks_schema(e):
+            raise
+        _fail("The database has no tables of hotset, or older ones. `hotset migrate` brings them up to date.", 1)
+
+
+def _fail(reason: str, status: int) -> NoReturn:
+    typer.echo(f"error: {reason}", err=True)
+    sys.exit(status)
+
+
+def _lacks_schema(error: Exception) -> bool:
+    """Postgres says: no such table (42P01), column (42703) or function (42883)."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) in ("42P01", "42703", "42883")

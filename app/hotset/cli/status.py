@@ -1,0 +1,73 @@
+"""`hotset status`: queues and GPUs now."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+
+from hotset.cli.output import SIMULATED, AsJson, print_json, table
+
+if TYPE_CHECKING:
+    from hotset.broker import GpuState
+    from hotset.settings import Settings
+
+_STATES = ("scheduled", "blocked", "queued", "running", "succeeded", "failed", "cancelled", "expired", "quarantined")
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(status)
+
+
+def status(as_json: AsJson = False) -> None:
+    """Show the jobs of each queue by state, and what each GPU holds.
+
+    \b
+    Example:  hotset status
+              watch -n 1 hotset status
+    """
+    from hotset.client import Client
+
+    with Client() as client:
+        counts = {queue: {**dict.fromkeys(_STATES, 0), **found} for queue, found in client.counts().items()}
+        for queue in client.fleet.queues:
+            counts.setdefault(queue, dict.fromkeys(_STATES, 0))
+        gpus = read_gpus(client.settings)
+    if as_json:
+        print_json({"queues": counts, "gpus": {name: asdict(gpu) for name, gpu in gpus.items()}})
+        return
+    shown = [s for s in _STATES if s in ("queued", "running", "succeeded") or any(c[s] for c in counts.values())]
+    typer.echo(table(("queue", *shown), [(queue, *(found[s] for s in shown)) for queue, found in counts.items()]))
+    typer.echo("")
+    if not gpus:
+        typer.echo("No GPU worker is running. Start one: hotset worker")
+        return
+    typer.echo(table(("gpu", "busy", "hot set", "doing", "swaps"), [_row(gpu) for gpu in gpus.values()]))
+    if any(gpu.simulated for gpu in gpus.values()):
+        typer.echo(f"\n{SIMULATED}: the model server simulates its GPU; its words mean nothing.")
+
+
+def read_gpus(settings: Settings) -> dict[str, GpuState]:
+    """The GPUs whose workers are alive. Raises BrokerUnavailable."""
+    import redis
+
+    from hotset.broker import Board, connect_redis
+    from hotset.errors import BrokerUnavailable
+
+    with connect_redis(settings.broker_url.get_secret_value(), name="broker_url") as client:
+        try:
+            return Board(client).read()
+        except (redis.ConnectionError, redis.TimeoutError) as e:
+            where = client.connection_pool.connection_kwargs
+            raise BrokerUnavailable(
+                f"Redis (the broker) does not answer at {where.get('host')}:{where.get('port')}: {e}.",
+                remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_BROKER_URL.",
+            ) from e
+
+
+def _row(gpu: GpuState) -> tuple[str, str, str, str, int]:
+    held = ", ".join(f"{model} ({mb:,.0f} MiB)" for model, (mb, _) in gpu.residents.items()) or "nothing"
+    doing = f"loading {gpu.loading}" if gpu.loading else "running" if gpu.busy else "idle"
+    name = f"{gpu.name} ({SIMULATED})" if gpu.simulated else gpu.name
+    return name, f"{gpu.busy} of {gpu.slots}", f"{held} of {gpu.vram_mb:,.0f}", doing, gpu.swaps

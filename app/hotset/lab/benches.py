@@ -1,0 +1,95 @@
+"""The benches by name, and one call that runs any of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hotset.errors import UsageError, did_you_mean
+from hotset.lab import drain, overhead, scale, submit
+from hotset.lab.figures import Run, medians, ratios
+from hotset.lab.machine import describe_machine
+from hotset.lab.stage import Stage
+
+#: (stage, runs, jobs, progress) -> one Run after the other.
+Measure = Callable[[Stage, int, int, Callable[[str], None]], Iterator[Run]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """`compared`: pairs of arms, the first divided by the second, in `figures`. `jobs`: how many an arm runs."""
+
+    description: str
+    measure: Measure
+    compared: tuple[tuple[str, str], ...]
+    figures: tuple[str, ...]
+    runs: int
+    jobs: int
+
+
+BENCHES: Mapping[str, Bench] = {
+    "overhead": Bench(
+        "what hotset adds to one warm light job: submit to first token, against calling the model server directly",
+        overhead.measure,
+        (("hotset", "direct"),),
+        ("first_token_ms_p50", "first_token_ms_p99"),
+        runs=3,
+        jobs=200,
+    ),
+    "submit": Bench(
+        "jobs accepted per second, one by one and in bulk, against stock Celery on the same broker",
+        submit.measure,
+        (("submit", "celery"), ("submit_many", "celery"), ("submit_many", "celery_batch")),
+        ("jobs_per_s",),
+        runs=3,
+        jobs=2500,
+    ),
+    "scale": Bench(
+        "a backlog on one and on two equal simulated GPUs, a worker each, in model time",
+        scale.measure,
+        (("gpus_2", "gpus_1"),),
+        ("throughput_per_h",),
+        runs=3,
+        jobs=131,
+    ),
+    "drain": Bench(
+        "jobs of no length per second through one worker at concurrency 2, against stock Celery",
+        drain.measure,
+        (("hotset", "celery"), ("hotset", "celery_bare")),
+        ("jobs_per_s",),
+        runs=3,
+        jobs=1000,
+    ),
+}
+
+
+def run_bench(
+    name: str,
+    *,
+    stage: Stage,
+    runs: int | None = None,
+    jobs: int | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Run a bench; figures are medians over the runs. `runs` and `jobs` (per arm) default to the bench's own.
+
+    Raises UsageError for an unknown name or numbers below 1, and what the servers raise.
+    """
+    bench = BENCHES.get(name)
+    if bench is None:
+        raise UsageError(f"There is no bench {name!r}.", remedy=did_you_mean(name, BENCHES, "hotset bench --help"))
+    runs = bench.runs if runs is None else runs
+    jobs = bench.jobs if jobs is None else jobs
+    if runs < 1 or jobs < 1:
+        raise UsageError(f"A bench of {runs} runs of {jobs} jobs measures nothing.", remedy="Give 1 or more.")
+    machine = describe_machine(stage.fresh())
+    done = list(bench.measure(stage, runs, jobs, progress))
+    return {
+        "bench": name,
+        "arms": {arm: medians([run[arm] for run in done]) for arm in done[0]},
+        "ratios": {f"{arm}/{other}": ratios(done, arm, other, bench.figures) for arm, other in bench.compared},
+        "runs": runs,
+        "jobs": jobs,
+        "machine": machine,
+    }

@@ -1,0 +1,359 @@
+"""Each rule of the policy on a snapshot of its own: what must be answered, and what must not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hotset.fleet import Model
+from hotset.scheduling import (
+    Decision,
+    GpuView,
+    Lane,
+    Load,
+    Options,
+    QueueView,
+    Resident,
+    Run,
+    Snapshot,
+    Switch,
+    Wait,
+    decide,
+)
+
+MODELS = {"tiny": Model("tiny", 800, 2.0), "qwen": Model("qwen", 2500, 5.0), "deep": Model("deep", 3200, 6.0)}
+RUN_S = {"tiny": 2.0, "qwen": 8.0, "deep": 25.0}
+NOW = 10_000.0
+EMPTY = GpuView("gpu0", 3686, 2)
+
+
+def lane(
+    waiting: int = 1,
+    *,
+    age: float = 1.0,
+    slack: float | None = 500.0,
+    priority: int = 1,
+    alone: bool = False,
+    savable: int | None = None,
+) -> Lane:
+    """A lane whose jobs can all meet their deadline (slack) or, without slack, none can."""
+    count = (waiting if slack is not None else 0) if savable is None else savable
+    deadline = NOW + slack if slack is not None else None
+    name = ("low", "normal", "high", "urgent")[priority] + ("-alone" if alone else "")
+    return Lane(name, priority, waiting, NOW - age, count, deadline, alone)
+
+
+def queue(model: str, *lanes: Lane) -> QueueView:
+    return QueueView(f"q-{model}", model, RUN_S[model], lanes)
+
+
+def hot(*models: str, running: dict[str, int] | None = None, since: float = 1000.0, **view: object) -> GpuView:
+    """gpu0 with these models, loaded `since` seconds ago."""
+    runs = running or {}
+    residents = tuple(Resident(m, MODELS[m].size_mb, NOW - since, runs.get(m, 0)) for m in models)
+    return replace(EMPTY, residents=residents, busy=sum(runs.values()), **view)  # type: ignore[arg-type]
+
+
+def snapshot(*queues: QueueView, gpus: tuple[GpuView, ...] = (EMPTY,), max_wait_s: float = 900.0) -> Snapshot:
+    return Snapshot(NOW, queues, gpus, MODELS, max_wait_s)
+
+
+def answer(*queues: QueueView, gpu: GpuView = EMPTY, others: tuple[GpuView, ...] = ()) -> tuple[Decision, ...]:
+    return decide(snapshot(*queues, gpus=(gpu, *others)), gpu.name)
+
+
+def runs(decisions: tuple[Decision, ...]) -> list[tuple[str, str, str]]:
+    return [(d.model, d.lane, d.selector) for d in decisions if isinstance(d, Run)]
+
+
+def load(decisions: tuple[Decision, ...]) -> tuple[str, tuple[str, ...]] | None:
+    loads = [(d.model, d.victims) for d in decisions if isinstance(d, Load)]
+    assert len(loads) <= 1
+    return loads[0] if loads else None
+
+
+# ---- runs on hot models ----------------------------------------------------------------------------------------
+
+
+def test_nothing_waits() -> None:
+    assert isinstance(answer()[0], Wait)
+
+
+def test_unknown_gpu_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        decide(snapshot(), "gpu9")
+
+
+def test_all_free_slots_are_granted_at_once() -> None:
+    assert runs(answer(queue("tiny", lane(5)), gpu=hot("tiny"))) == [("tiny", "normal", "savable")] * 2
+    assert len(runs(answer(queue("tiny", lane(5)), gpu=hot("tiny", running={"tiny": 1})))) == 1
+    assert len(runs(answer(queue("tiny", lane(1)), gpu=hot("tiny")))) == 1
+
+
+def test_savable_jobs_go_by_deadline_and_before_the_hopeless() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    early, late = queue("qwen", lane(slack=20)), queue("tiny", lane(slack=30))
+    assert runs(answer(late, early, gpu=gpu)) == [("qwen", "normal", "savable")]
+    hopeless = queue("tiny", lane(slack=None, age=200))
+    assert runs(answer(hopeless, early, gpu=gpu)) == [("qwen", "normal", "savable")]
+    assert runs(answer(hopeless, gpu=gpu)) == [("tiny", "normal", "oldest")]
+
+
+def test_a_lane_with_both_kinds_serves_the_savable_first() -> None:
+    both = queue("tiny", lane(2, age=200, savable=1, slack=10))
+    assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal", "savable"), ("tiny", "normal", "oldest")]
+
+
+def test_higher_priority_goes_before_an_earlier_deadline() -> None:
+    gpu = hot("tiny", running={"tiny": 1})
+    lanes = queue("tiny", lane(slack=5), lane(slack=300, priority=3))
+    assert runs(answer(lanes, gpu=gpu)) == [("tiny", "urgent", "savable")]
+
+
+def test_an_overdue_job_goes_before_any_priority() -> None:
+    gpu = hot("tiny", running={"tiny": 1})
+    lanes = queue("tiny", lane(slack=5, priority=3), lane(age=541, slack=None, priority=0))
+    assert runs(answer(lanes, gpu=gpu)) == [("tiny", "low", "overdue")]
+    younger = queue("tiny", lane(slack=5, priority=3), lane(age=539, slack=None, priority=0))
+    assert runs(answer(younger, gpu=gpu)) == [("tiny", "urgent", "savable")]
+
+
+def test_of_two_overdue_jobs_the_older_goes_first() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    assert runs(answer(queue("tiny", lane(age=600)), queue("qwen", lane(age=700)), gpu=gpu))[0][0] == "qwen"
+
+
+# ---- suspects ----------------------------------------------------------------------------------------------------
+
+
+def test_a_suspect_runs_on_an_empty_gpu_and_nothing_beside_it() -> None:
+    suspect = queue("tiny", lane(2, alone=True, age=50))
+    assert runs(answer(suspect, gpu=hot("tiny"))) == [("tiny", "normal-alone", "oldest")]
+    assert runs(answer(suspect, gpu=hot("tiny", running={"tiny": 1}))) == []
+    alone = hot("tiny", running={"tiny": 1}, alone=True)
+    assert isinstance(answer(queue("tiny", lane(5)), gpu=alone)[0], Wait)
+
+
+def test_a_young_suspect_gives_way_to_the_others() -> None:
+    both = queue("tiny", lane(1), lane(1, alone=True, age=50))
+    assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal", "savable")]
+    assert runs(answer(both, gpu=hot("tiny", running={"tiny": 1}))) == [("tiny", "normal", "savable")]
+
+
+def test_an_overdue_suspect_empties_the_gpu_then_runs() -> None:
+    both = queue("tiny", lane(9), lane(1, alone=True, age=600))
+    (held,) = answer(both, gpu=hot("tiny", running={"tiny": 1}))
+    assert isinstance(held, Wait)
+    assert "suspect" in held.reason
+    assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal-alone", "overdue")]
+
+
+def test_an_older_overdue_job_runs_before_the_suspect() -> None:
+    both = queue("tiny", lane(1, age=700, slack=None), lane(1, alone=True, age=600))
+    assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal", "overdue")]
+
+
+def test_a_suspect_of_a_cold_model_gets_its_load() -> None:
+    assert load(answer(queue("deep", lane(alone=True, slack=None)), gpu=hot("qwen"))) == ("deep", ("qwen",))
+
+
+# ---- loads that cost nobody --------------------------------------------------------------------------------------
+
+
+def test_an_empty_gpu_loads_by_jobs_for_the_seconds() -> None:
+    assert load(answer(queue("deep", lane(2)), queue("tiny", lane(2)))) == ("tiny", ())
+    assert load(answer(queue("deep", lane(1)), queue("qwen", lane(1)))) == ("qwen", ())
+    assert load(answer(queue("deep", lane(1, age=500)), queue("qwen", lane(1)))) == ("deep", ()), "age weighs"
+
+
+def test_priority_weighs_in_the_choice_of_the_next_model() -> None:
+    two = (queue("qwen", lane(2)), queue("deep", lane(2, priority=3)))
+    assert load(answer(*two)) == ("deep", ())
+
+
+def test_a_cold_model_loads_into_free_vram_beside_a_busy_one() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=0)
+    decisions = answer(queue("qwen", lane(5)), queue("tiny", lane()), gpu=gpu)
+    assert load(decisions) == ("tiny", ())
+    assert runs(decisions) == [("qwen", "normal", "savable")]
+
+
+def test_an_idle_model_makes_room_without_waiting_for_residency() -> None:
+    assert load(answer(queue("deep", lane()), gpu=hot("qwen", since=0))) == ("deep", ("qwen",))
+
+
+def test_while_the_last_request_runs_nothing_is_decided() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=0)
+    (wait,) = answer(queue("deep", lane()), gpu=gpu)
+    assert isinstance(wait, Wait)
+    assert "deep" in wait.reason
+    assert wait.until is not None
+    assert wait.until > NOW
+
+
+def test_an_overdue_job_is_chosen_before_a_better_bargain() -> None:
+    two = (queue("tiny", lane(50)), queue("deep", lane(age=600)))
+    assert load(answer(*two)) == ("deep", ())
+
+
+# ---- victims -------------------------------------------------------------------------------------------------------
+
+
+def test_victims_are_a_minimal_set_of_least_harm() -> None:
+    models = {**MODELS, "a": Model("a", 1000, 9.0), "b": Model("b", 1000, 1.0)}
+    gpu = GpuView("gpu0", 3686, 2, residents=(Resident("a", 1000, 0), Resident("b", 1000, 0), Resident("tiny", 800, 0)))
+    shot = Snapshot(NOW, (QueueView("q", "qwen", 8, (lane(),)),), (gpu,), models, 900)
+    # 1614 MiB are missing: any two of them would do (a+b, a+tiny, b+tiny): b and tiny are the cheapest to load again.
+    assert load(decide(shot, "gpu0")) == ("qwen", ("b", "tiny"))
+    busy = replace(gpu, busy=1, residents=(gpu.residents[0], replace(gpu.residents[1], running=1), gpu.residents[2]))
+    assert load(decide(replace(shot, gpus=(busy,)), "gpu0")) == ("qwen", ("a", "tiny"))
+
+
+def test_a_model_with_waiting_work_is_the_last_to_go() -> None:
+    gpu = hot("tiny", "qwen")
+    models = {**MODELS, "half": Model("half", 700, 3.0)}
+    shot = Snapshot(NOW, (QueueView("h", "half", 5, (lane(),)), queue("tiny", lane(3))), (gpu,), models, 900)
+    assert load(decide(shot, "gpu0")) == ("half", ("qwen",))
+
+
+def test_a_strangers_model_counts_and_may_go() -> None:
+    gpu = replace(EMPTY, residents=(Resident("stranger:70b", 3000, 0),))
+    assert load(answer(queue("tiny", lane()), gpu=replace(gpu, vram_mb=3900))) == ("tiny", ())
+    assert load(answer(queue("qwen", lane()), gpu=gpu)) == ("qwen", ("stranger:70b",))
+
+
+def test_many_residents_are_taken_one_by_one() -> None:
+    residents = tuple(Resident(f"m{i}", 300, 0) for i in range(12))
+    models = {**MODELS, **{r.model: Model(r.model, 300, 1.0 + i) for i, r in enumerate(residents)}}
+    gpu = GpuView("gpu0", 3686, 2, residents=residents)
+    shot = Snapshot(NOW, (queue("tiny", lane()),), (gpu,), models, 900)
+    assert load(decide(shot, "gpu0")) == ("tiny", ("m0", "m1", "m2"))
+
+
+def test_what_never_fits_is_never_loaded() -> None:
+    models = {**MODELS, "huge": Model("huge", 9000, 30)}
+    shot = Snapshot(NOW, (QueueView("h", "huge", 5, (lane(age=800),)),), (hot("tiny"),), models, 900)
+    (wait,) = decide(shot, "gpu0")
+    assert isinstance(wait, Wait)
+    assert "9000 MiB" in wait.reason
+    (wait,) = decide(replace(shot, models=MODELS), "gpu0")
+    assert isinstance(wait, Wait)
+    assert "not known" in wait.reason
+
+
+# ---- forced switches -----------------------------------------------------------------------------------------------
+
+
+def test_a_deadline_about_to_be_missed_forces_a_switch() -> None:
+    busy = queue("qwen", lane(4))
+    # slack ≤ 6 s load + half a drain of 8 s + 15 s = 25 s
+    gpu = hot("qwen", running={"qwen": 1}, since=300)
+    assert load(answer(busy, queue("deep", lane(slack=24)), gpu=gpu)) == ("deep", ("qwen",))
+    assert load(answer(busy, queue("deep", lane(slack=26)), gpu=gpu)) is None
+    assert load(answer(busy, queue("deep", lane(slack=None)), gpu=gpu)) is None, "hopeless already"
+
+
+def test_no_switch_before_the_minimum_residency() -> None:
+    work = (queue("qwen", lane(4)), queue("deep", lane(slack=24)))  # 57 s of work: 2 × 10 s, costs 14 s: × 0.84
+    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=16.6))) is None
+    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=16.8))) == ("deep", ("qwen",))
+
+
+def test_objectives_differ_in_patience() -> None:
+    work = (queue("qwen", lane(20)), queue("deep", lane(slack=10)))
+    at = {}
+    for objective in ("deadlines", "balanced", "throughput"):
+        switched = [
+            since
+            for since in range(0, 400, 5)
+            if load(decide(snapshot(*work, gpus=(hot("qwen", since=since),)), "gpu0", Options(objective)))  # type: ignore[arg-type]
+        ]
+        at[objective] = min(switched)
+    assert at["deadlines"] < at["balanced"] < at["throughput"]
+
+
+def test_an_overdue_cold_job_forces_a_switch_the_oldest_first() -> None:
+    gpu = hot("qwen", running={"qwen": 1})
+    queues = (queue("qwen", lane(4)), queue("tiny", lane(age=560, slack=None)), queue("deep", lane(age=570)))
+    shrunk = replace(gpu, vram_mb=3250)  # tiny cannot join qwen
+    assert load(answer(*queues, gpu=shrunk)) == ("deep", ("qwen",))
+
+
+def test_an_older_overdue_job_keeps_its_model_hot() -> None:
+    gpu = hot("qwen", running={"qwen": 1})
+    assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(age=570)), gpu=gpu)) is None
+    assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(slack=20)), gpu=gpu)) is None
+
+
+def test_a_full_gpu_decides_no_drain_yet() -> None:
+    gpu = hot("qwen", running={"qwen": 2})
+    (wait,) = answer(queue("qwen", lane(4)), queue("deep", lane(age=600)), gpu=gpu)
+    assert isinstance(wait, Wait)
+
+
+# ---- a switch under way --------------------------------------------------------------------------------------------
+
+
+def test_victims_get_no_more_runs() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, switch=Switch("deep", ("qwen",), NOW - 3))
+    (wait,) = answer(queue("qwen", lane(9, age=800)), queue("deep", lane()), gpu=gpu)
+    assert isinstance(wait, Wait)
+    assert "drains qwen for deep" in wait.reason
+
+
+def test_models_that_stay_run_on_during_a_switch() -> None:
+    gpu = hot("tiny", "qwen", running={"qwen": 1}, switch=Switch("half", ("qwen",), NOW))
+    assert runs(answer(queue("qwen", lane(2)), queue("tiny", lane(2)), gpu=gpu)) == [("tiny", "normal", "savable")]
+
+
+def test_the_mind_is_not_changed() -> None:
+    gpu = hot("qwen", switch=Switch("deep", ("qwen",), NOW))
+    assert load(answer(queue("tiny", lane(9, age=899)), gpu=gpu)) is None
+
+
+def test_the_answer_that_switches_grants_nothing_on_the_victims() -> None:
+    decisions = answer(queue("qwen", lane(4)), queue("deep", lane(age=600)), gpu=hot("qwen", running={"qwen": 1}))
+    assert load(decisions) == ("deep", ("qwen",))
+    assert runs(decisions) == []
+
+
+# ---- several GPUs --------------------------------------------------------------------------------------------------
+
+
+def other(*models: str, name: str = "gpu1", switch: Switch | None = None) -> GpuView:
+    return replace(hot(*models), name=name, switch=switch)
+
+
+def test_one_job_is_left_to_the_gpu_that_holds_its_model() -> None:
+    (wait,) = answer(queue("qwen", lane(1)), others=(other("qwen"),))
+    assert isinstance(wait, Wait)
+    assert "Other GPUs" in wait.reason
+
+
+def test_a_gpu_that_loads_the_model_counts_as_its_holder() -> None:
+    assert load(answer(queue("qwen", lane(1)), others=(other(switch=Switch("qwen", (), NOW)),))) is None
+    evicting = other("qwen", switch=Switch("deep", ("qwen",), NOW))
+    assert load(answer(queue("qwen", lane(1)), others=(evicting,))) == ("qwen", ())
+
+
+def test_a_long_backlog_is_replicated() -> None:
+    assert load(answer(queue("qwen", lane(20)), others=(other("qwen"),))) == ("qwen", ())
+
+
+def test_backlogs_held_elsewhere_count_for_less() -> None:
+    queues = (queue("qwen", lane(2, age=0)), queue("deep", lane(2, age=120)))
+    assert load(answer(*queues)) == ("qwen", ())
+    assert load(answer(*queues, others=(other("qwen"),))) == ("deep", ())
+
+
+def test_speed_divides_load_times() -> None:
+    fast = hot("qwen", running={"qwen": 1}, since=300, speed=10.0)
+    assert load(answer(queue("qwen", lane(40)), queue("deep", lane(slack=17)), gpu=fast)) is None
+
+
+def test_every_reason_is_a_sentence_with_figures() -> None:
+    decisions = answer(queue("qwen", lane(5)), queue("tiny", lane()), gpu=hot("qwen", since=0))
+    for decision in decisions:
+        assert decision.reason.endswith(".")
+        assert any(c.isdigit() for c in decision.reason)
