@@ -37,6 +37,7 @@ def make_app(
         task_reject_on_worker_lost=True,
         task_create_missing_queues=False,
         task_default_queue=names[0],
+        task_default_exchange="",
         # The default exchange: a publish needs no binding in Redis that a flush could drop without a word.
         task_queues=[Queue(name, Exchange("", type="direct"), routing_key=name) for name in names],
         worker_prefetch_multiplier=1,

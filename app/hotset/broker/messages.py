@@ -10,7 +10,6 @@ import base64
 import json
 import os
 import socket
-from uuid import UUID
 
 from hotset.jobs import Routing
 
@@ -21,55 +20,62 @@ _EMPTY_BODY = base64.b64encode(
 _ORIGIN = f"hotset{os.getpid()}@{socket.gethostname()}"
 
 
-def encode(job: Routing) -> str:
-    """The message that stands for a job: its id and routing. Flower sees agent and tenant, never a prompt."""
-    job_id = str(job.id)
-    return json.dumps(
-        {
-            "body": _EMPTY_BODY,
-            "content-encoding": "utf-8",
-            "content-type": "application/json",
-            "headers": {
-                "lang": "py",
-                "task": TASK,
-                "id": job_id,
-                "root_id": job_id,
-                "parent_id": None,
-                "group": None,
-                "shadow": None,
-                "eta": None,
-                "expires": None,
-                "retries": 0,
-                "timelimit": [None, None],
-                "argsrepr": "()",
-                "kwargsrepr": f"{{'agent': {job.agent!r}, 'tenant': {job.tenant!r}}}",
-                "origin": _ORIGIN,
-                "ignore_result": True,
-                "hotset": {
-                    "deadline": job.deadline_at.isoformat(),
-                    "arrival": job.arrived_at.isoformat(),
-                    "priority": job.priority.label,
-                    "tenant": job.tenant,
-                    "lane": job.lane,
-                },
-            },
-            "properties": {
-                "correlation_id": job_id,
-                "reply_to": None,
-                "delivery_mode": 2,
-                "delivery_info": {"exchange": "", "routing_key": job.queue},
-                "priority": int(job.priority),
-                "body_encoding": "base64",
-                "delivery_tag": job_id,
+_TEMPLATE = json.dumps(
+    {
+        "body": _EMPTY_BODY,
+        "content-encoding": "utf-8",
+        "content-type": "application/json",
+        "headers": {
+            "lang": "py",
+            "task": TASK,
+            "id": "%(id)s",
+            "root_id": "%(id)s",
+            "parent_id": None,
+            "group": None,
+            "shadow": None,
+            "eta": None,
+            "expires": None,
+            "retries": 0,
+            "timelimit": [None, None],
+            "argsrepr": "()",
+            "kwargsrepr": "%(shown)s",
+            "origin": _ORIGIN.replace("%", "%%"),
+            "ignore_result": True,
+            "hotset": {
+                "deadline": "%(deadline)s",
+                "arrival": "%(arrival)s",
+                "priority": "%(priority)s",
+                "tenant": "%(tenant)s",
+                "lane": "%(lane)s",
             },
         },
-        separators=(",", ":"),
-    )
+        "properties": {
+            "correlation_id": "%(id)s",
+            "reply_to": None,
+            "delivery_mode": 2,
+            "delivery_info": {"exchange": "", "routing_key": "%(queue)s"},
+            "body_encoding": "base64",
+            "delivery_tag": "%(id)s",
+        },
+    },
+    separators=(",", ":"),
+)
 
 
-def parse_job_id(text: str) -> UUID | None:
-    """The job id of a message, or None when it is not a UUID."""
-    try:
-        return UUID(text)
-    except ValueError:
-        return None
+def encode(job: Routing) -> str:
+    """The message that stands for a job: its id and routing. Flower sees agent and tenant, never a prompt."""
+    return _TEMPLATE % {
+        "id": job.id,
+        "shown": _escaped(f"{{'agent': {job.agent!r}, 'tenant': {job.tenant!r}}}"),
+        "deadline": job.deadline_at.isoformat(),
+        "arrival": job.arrived_at.isoformat(),
+        "priority": job.priority.label,
+        "tenant": _escaped(job.tenant),
+        "lane": job.lane,
+        "queue": _escaped(job.queue),
+    }
+
+
+def _escaped(text: str) -> str:
+    """As it stands between the quotes of a JSON string."""
+    return json.dumps(text)[1:-1]

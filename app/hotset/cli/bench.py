@@ -10,7 +10,7 @@ from hotset.cli.output import AsJson, note, print_json, table
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(bench)
+    app.command(short_help="Measure hotset beside what you know.")(bench)
 
 
 def bench(

@@ -11,8 +11,8 @@ from hotset.cli.output import AsJson, note, print_json, table
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(config)
-    app.command()(init)
+    app.command(short_help="Show the settings in force.")(config)
+    app.command(short_help="Write a fleet file to begin with.")(init)
 
 
 def config(as_json: AsJson = False) -> None:

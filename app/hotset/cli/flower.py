@@ -10,7 +10,7 @@ from hotset.cli.output import AsJson, note, print_json
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(flower)
+    app.command(short_help="Watch it in the browser.")(flower)
 
 
 def flower(

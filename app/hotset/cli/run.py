@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(run)
+    app.command(short_help="Ask an agent and read the answer.")(run)
 
 
 def run(
@@ -65,9 +65,7 @@ def run(
                 _print_words(job, timeout)
             result = job.result(timeout)
         except KeyboardInterrupt:
-            note(
-                f"\nJob {job.id} goes on. Its answer: hotset jobs show {job.id}. To stop it: hotset jobs cancel {job.id}"
-            )
+            note(f"\nJob {job.id} goes on. Its answer: hotset jobs show ID. To stop it: hotset jobs cancel ID.")
             raise
         view = job.view
     if as_json:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from hotset.cli.output import SIMULATED, AsJson, note, print_json
 
+if TYPE_CHECKING:
+    from hotset.modelserver.admission import Admission
+
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(serve)
+    app.command(short_help="Serve a simulated GPU with Ollama's API.")(serve)
 
 
 def serve(
@@ -60,7 +63,7 @@ def serve(
             print_json({"url": url, "gpu": name, "scale": rate, "simulated": True})
         note(f"{SIMULATED} GPU {name} at {url}, {rate:g} s per model second. Ctrl-C stops it.")
 
-    how = "exact" if admission == "exact" else "ollama"
+    how = cast("Admission", admission)
     serve_forever(chosen, name, host=host, port=port, ready=ready, scale=rate, log=log, admission=how)
     # It returns when Ctrl-C stopped it.
     raise typer.Exit(130)

@@ -18,9 +18,9 @@ Home = Annotated[Path | None, typer.Option(help="The folder of data and logs (de
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(up)
-    app.command()(down)
-    app.command()(migrate)
+    app.command(short_help="Start Postgres, broker and cache.")(up)
+    app.command(short_help="Stop what `hotset up` started.")(down)
+    app.command(short_help="Bring the database's tables up to date.")(migrate)
 
 
 def up(home: Home = None, as_json: AsJson = False) -> None:

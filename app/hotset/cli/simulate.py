@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(simulate)
+    app.command(short_help="Run a workload in virtual time.")(simulate)
 
 
 def simulate(

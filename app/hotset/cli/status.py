@@ -17,7 +17,7 @@ _STATES = ("scheduled", "blocked", "queued", "running", "succeeded", "failed", "
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(status)
+    app.command(short_help="Show queues and GPUs.")(status)
 
 
 def status(as_json: AsJson = False) -> None:

@@ -10,7 +10,7 @@ import typer
 
 
 def add_to(app: typer.Typer) -> None:
-    app.command()(worker)
+    app.command(short_help="Serve one GPU: run its jobs.")(worker)
 
 
 def worker(

@@ -1,7 +1,8 @@
 """Jobs accepted per second by one producer, no worker running: a commit each, or one for a chunk; stock Celery beside.
 
 The time of hotset's arms ends when the client is closed: rows committed, messages published, marks written. Celery's
-messages lie in the same broker, in another database number, and carry agent and prompt, as a stock user's would.
+messages lie in the same broker, in another database number, and carry model and prompt, as a stock user's would.
+The arms take turns in slices, so that a noisy moment meets all of them.
 """
 
 from __future__ import annotations
@@ -23,23 +24,32 @@ from hotset.lab.stock import TASK, broker_beside, make_stock_app
 
 #: The arms that send in bulk send so many times the jobs of those that send one by one.
 _BULK = 8
-_WARM_UP = 50
+_WARM_UP = 20
+_SLICES = 10
 #: Messages that one batch of kombu's producer holds (facts measured with it).
 _BATCH = 500
 
 
 def measure(stage: Stage, runs: int, jobs: int, progress: Callable[[str], None]) -> Iterator[Run]:
     arms = list(_ARMS)
+    slices = min(_SLICES, jobs)
     for number in range(1, runs + 1):
         addresses = stage.fresh()
         _refuse_haste(addresses)
-        found: dict[str, dict[str, float]] = {}
-        for name in arms:
-            count = jobs * _BULK if name in _IN_BULK else jobs
-            found[name] = {"jobs_per_s": count / _ARMS[name](addresses, count)}
-            progress(f"run {number} of {runs}: {name} {found[name]['jobs_per_s']:,.0f} jobs/s")
-        yield {name: found[name] for name in _ARMS}
-        arms.append(arms.pop(0))  # nobody is always the first
+        took = dict.fromkeys(arms, 0.0)
+        sent = dict.fromkeys(arms, 0)
+        for _ in range(slices):
+            for name in arms:
+                count = jobs // slices * (_BULK if name in _IN_BULK else 1)
+                took[name] += _ARMS[name](addresses, count)
+                sent[name] += count
+            arms.append(arms.pop(0))  # nobody is always the first
+        run = {name: {"jobs_per_s": sent[name] / took[name]} for name in _ARMS}
+        progress(
+            f"run {number} of {runs}: "
+            + ", ".join(f"{name} {figures['jobs_per_s']:,.0f} jobs/s" for name, figures in run.items())
+        )
+        yield run
 
 
 def _submit(addresses: Addresses, count: int) -> float:

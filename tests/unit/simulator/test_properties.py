@@ -1,0 +1,170 @@
+"""What must hold for every workload: a judge replays the trace by the rules of the world."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from hotset.fleet import Fleet, Gpu, Model, Queue
+from hotset.scheduling import OBJECTIVES, Load, Objective, Options, Run, decide
+from hotset.simulator import POLICIES, Policy, SimJob, simulate
+from unit.simulator.worlds import FLEET, Judge, gpus, poisson
+
+_QUICK = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def fleets(draw: st.DrawFn) -> Fleet:
+    """One to three GPUs, one to four models of any size that fits at least one of them, two queues may share one."""
+    count = draw(st.integers(1, 3))
+    devices = tuple(
+        Gpu(f"gpu{i}", draw(st.integers(20, 100)), draw(st.integers(1, 3)), draw(st.sampled_from([0.5, 1.0, 2.0])))
+        for i in range(count)
+    )
+    largest = max(g.vram_mb for g in devices)
+    names = [f"m{i}" for i in range(draw(st.integers(1, 4)))]
+    models = {n: Model(n, draw(st.integers(1, int(largest))), draw(st.sampled_from([0.001, 1.0, 30.0]))) for n in names}
+    queues = {
+        f"q{i}": Queue(
+            f"q{i}",
+            draw(st.sampled_from(names)),
+            f"t{i}",
+            draw(st.sampled_from([1.0, 60.0, 600.0])),
+            draw(st.sampled_from([0.5, 20.0])),
+        )
+        for i in range(draw(st.integers(1, 5)))
+    }
+    return Fleet(devices, models, queues, draw(st.sampled_from([5.0, 100.0, 900.0])))
+
+
+@st.composite
+def workloads(draw: st.DrawFn) -> tuple[Fleet, list[SimJob]]:
+    fleet = draw(fleets())
+    now, jobs = 0.0, []
+    for i in range(draw(st.integers(0, 50))):
+        now += draw(st.sampled_from([0.0, 0.0, 0.3, 2.0, 40.0]))
+        jobs.append(
+            SimJob(
+                f"j{i:02d}",
+                now,
+                draw(st.sampled_from(list(fleet.queues))),
+                draw(st.sampled_from([0.01, 1.0, 25.0])),
+                draw(st.sampled_from([0.0, 10.0, 300.0])),
+                priority=draw(st.sampled_from(["low", "normal", "high", "urgent"])),
+            )
+        )
+    return fleet, jobs
+
+
+@_QUICK
+@given(workloads(), st.sampled_from(POLICIES), st.sampled_from(OBJECTIVES))
+def test_vram_slots_and_running_models_are_respected_and_each_job_runs_once(
+    workload: tuple[Fleet, list[SimJob]], policy: Policy, objective: Objective
+) -> None:
+    fleet, jobs = workload
+    judge = Judge(fleet, jobs, unlimited=policy == "unlimited")
+    result = simulate(fleet, jobs, policy, objective, trace=judge)
+    judge.all_done()
+    assert result.jobs == len(jobs)
+    report = result.report()
+    shares = report["goodput"], report["load_share"], report["drain_share"]
+    assert all(0 <= share <= 1 + 1e-9 for share in shares)
+    assert sum(shares) <= 1 + 1e-9
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.3, 0.5, 0.6]), st.sampled_from(OBJECTIVES), st.integers(1, 3))
+def test_the_bound_on_waiting_holds_where_capacity_allows(
+    seed: int, load: float, objective: Objective, count: int
+) -> None:
+    fleet = gpus(count)
+    assert simulate(fleet, poisson(load, 300, seed, fleet=fleet), objective=objective).max_wait_violations == 0
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("count", [1, 2])
+def test_progress_under_overload(objective: Objective, count: int) -> None:
+    """Three times what the GPUs can do: most of the time still goes into tokens, and nobody is left out."""
+    fleet = gpus(count)
+    jobs = poisson(3.0, 600, 7, fleet=fleet)
+    result = simulate(fleet, jobs, objective=objective)
+    assert result.report()["goodput"] > 0.9
+    longest = {name: max(q.waits) for name, q in result.queues.items()}
+    assert max(longest.values()) < result.makespan_s
+    unlimited = simulate(fleet, jobs, "unlimited")
+    assert max(longest.values()) < 1.6 * max(max(q.waits) for q in unlimited.queues.values())
+
+
+def test_a_flood_does_not_starve_a_rare_queue() -> None:
+    flood = poisson(0.85, 1500, 11, mix=(0.0, 1.0, 0.0))
+    rare = [SimJob(f"rare{i}", 500.0 * i, "deepseek", 25.0, 600.0) for i in range(8)]
+    jobs = sorted([*flood, *rare], key=lambda j: j.arrive_s)
+    result = simulate(FLEET, jobs)
+    assert max(result.queues["deepseek"].waits) < 900
+
+
+@_QUICK
+@given(workloads(), st.randoms(use_true_random=False))
+def test_names_do_not_matter(workload: tuple[Fleet, list[SimJob]], random: Any) -> None:
+    """Renaming models and queues (their order stays) renames the trace and changes nothing else."""
+    fleet, jobs = workload
+    fresh = [f"x{i}" for i in range(20)]
+    random.shuffle(fresh)
+    model = dict(zip(fleet.models, fresh, strict=False))
+    queue = dict(zip(fleet.queues, fresh[10:], strict=False))
+    renamed = Fleet(
+        fleet.gpus,
+        {model[n]: replace(m, name=model[n]) for n, m in fleet.models.items()},
+        {queue[n]: replace(q, name=queue[n], model=model[q.model]) for n, q in fleet.queues.items()},
+        fleet.max_wait_s,
+    )
+    plain, other = _trace(fleet, jobs), _trace(renamed, [replace(j, queue=queue[j.queue]) for j in jobs])
+    assert [(e["t"], e["event"], e.get("gpu"), e.get("job")) for e in plain] == [
+        (e["t"], e["event"], e.get("gpu"), e.get("job")) for e in other
+    ]
+
+
+def _trace(fleet: Fleet, jobs: list[SimJob]) -> list[Mapping[str, Any]]:
+    events: list[Mapping[str, Any]] = []
+    simulate(fleet, jobs, trace=events.append)
+    return events
+
+
+@_QUICK
+@given(workloads())
+def test_answers_keep_their_contract(workload: tuple[Fleet, list[SimJob]]) -> None:
+    """On every snapshot of a run: one Load at most and first, none during a switch, no Run on a victim."""
+    fleet, jobs = workload
+    seen = 0
+
+    def watched(snapshot: Any, gpu: str, options: Options) -> Any:
+        nonlocal seen
+        seen += 1
+        answer = decide(snapshot, gpu, options)
+        assert answer
+        assert answer == decide(snapshot, gpu, options), "deterministic"
+        view = next(v for v in snapshot.gpus if v.name == gpu)
+        loads = [d for d in answer if isinstance(d, Load)]
+        runs = [d for d in answer if isinstance(d, Run)]
+        assert len(loads) <= (view.switch is None)
+        assert loads == list(answer[: len(loads)])
+        closing = view.switch.victims if view.switch else loads[0].victims if loads else ()
+        assert not [r for r in runs if r.model in closing or view.resident(r.model) is None]
+        assert len(runs) <= view.free_slots
+        for load in loads:
+            sizes = {r.model: r.size_mb for r in view.residents}
+            left = [m for m in load.victims if m in sizes]
+            needed = sum(sizes.values()) + fleet.models[load.model].size_mb - view.vram_mb
+            assert sum(sizes[m] for m in left) >= needed - 1e-9
+            assert all(sum(sizes[m] for m in left) - sizes[m] < needed for m in left), "minimal"
+        return answer
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hotset.simulator.live_policy.decide", watched)
+        simulate(fleet, jobs)
+    assert seen or not jobs
