@@ -100,7 +100,9 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
                 self.desk.released(claim)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
-        """Nothing is fetched without a grant."""
+        """A worker fetches nothing without a grant. Others (inspect, Flower) read the answers sent to them."""
+        if self.desk is None:
+            super()._brpop_start(timeout)
 
     def _size(self, queue: str) -> int:
         if self.lanes is None:
@@ -114,10 +116,11 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
 
 
 class Poller(stock.MultiChannelPoller):  # type: ignore[misc]  # kombu is untyped
-    """Polls the connections that listen for control commands, and no queue."""
+    """Polls the connections that listen for control commands; of a worker, no queue."""
 
     def _register_BRPOP(self, channel: Channel) -> None:
-        pass
+        if channel.desk is None:
+            super()._register_BRPOP(channel)
 
     def maybe_restore_messages(self) -> None:
         pass

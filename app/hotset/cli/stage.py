@@ -28,7 +28,7 @@ from hotset.broker import Board, connect_redis
 from hotset.embedded import Servers
 from hotset.embedded.process import Process, Watchdog, stop
 from hotset.errors import Unavailable
-from hotset.lab import Addresses, run_bench
+from hotset.lab import Addresses, bench_named, run_bench
 from hotset.store import migrate
 
 _CLI = ("-m", "hotset.cli")
@@ -49,6 +49,7 @@ def bench(
     jobs: int | None = None,
 ) -> dict[str, Any]:
     """Run a bench of `hotset.lab` on servers that are started for it. Raises as `run_bench` and the servers do."""
+    bench_named(name)  # before anything is started
     with open_stage() as stage:
         return run_bench(name, stage=stage, runs=runs, jobs=jobs, progress=progress)
 
@@ -56,7 +57,8 @@ def bench(
 @contextlib.contextmanager
 def open_stage() -> Iterator[EmbeddedStage]:
     """Servers with durable commits while the block lasts, and nothing left of them after it."""
-    home = Path(tempfile.mkdtemp(prefix="hotset-bench-", dir=_ON_DISK if os.access(_ON_DISK, os.W_OK) else None))
+    disk = _ON_DISK if os.access(_ON_DISK, os.W_OK) else None
+    home = Path(tempfile.mkdtemp(prefix=f"hotset-bench-{os.getpid()}-", dir=disk))
     home.chmod(0o711)  # root's servers run as another account, which has to walk through
     try:
         with Servers(home) as servers:

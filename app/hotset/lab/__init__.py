@@ -5,7 +5,7 @@
 The servers come from a `Stage`, which the command line makes: a bench decides what is measured, not what it runs on.
 """
 
-from hotset.lab.benches import BENCHES, Bench, run_bench
+from hotset.lab.benches import BENCHES, Bench, bench_named, run_bench
 from hotset.lab.stage import Addresses, Running, Stage
 
-__all__ = ["BENCHES", "Addresses", "Bench", "Running", "Stage", "run_bench"]
+__all__ = ["BENCHES", "Addresses", "Bench", "Running", "Stage", "bench_named", "run_bench"]

@@ -64,6 +64,14 @@ BENCHES: Mapping[str, Bench] = {
 }
 
 
+def bench_named(name: str) -> Bench:
+    """The bench of that name. Raises UsageError, with the nearest names."""
+    bench = BENCHES.get(name)
+    if bench is None:
+        raise UsageError(f"There is no bench {name!r}.", remedy=did_you_mean(name, BENCHES, "hotset bench"))
+    return bench
+
+
 def run_bench(
     name: str,
     *,
@@ -76,9 +84,7 @@ def run_bench(
 
     Raises UsageError for an unknown name or numbers below 1, and what the servers raise.
     """
-    bench = BENCHES.get(name)
-    if bench is None:
-        raise UsageError(f"There is no bench {name!r}.", remedy=did_you_mean(name, BENCHES, "hotset bench --help"))
+    bench = bench_named(name)
     runs = bench.runs if runs is None else runs
     jobs = bench.jobs if jobs is None else jobs
     if runs < 1 or jobs < 1:
