@@ -58,7 +58,7 @@ def test_all_benches_are_tried_here() -> None:
 
 
 def test_an_unknown_bench_is_named_with_its_neighbour() -> None:
-    with pytest.raises(UsageError, match="no bench 'overheads'.*'overhead'"):
+    with pytest.raises(UsageError, match=r"no bench 'overheads'.*'overhead'"):
         bench("overheads")
 
 

@@ -91,9 +91,21 @@ def test_mistakes_name_line_and_fix(old: str, new: str, line: int, says: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["", "# only a comment", "[]", "3", "\x00", "a: &a [*a]", "{", "gpus: 3\nmodels: 3\nqueues: 3", "- " * 5000, "? {a: b}\n: c",
-     "--- 1\n--- 2", "gpus: !!python/object/apply:os.system [ls]\nmodels: {}\nqueues: {}"],
-)  # fmt: skip
+    [
+        "",
+        "# only a comment",
+        "[]",
+        "3",
+        "\x00",
+        "a: &a [*a]",
+        "{",
+        "gpus: 3\nmodels: 3\nqueues: 3",
+        "- " * 5000,
+        "? {a: b}\n: c",
+        "--- 1\n--- 2",
+        "gpus: !!python/object/apply:os.system [ls]\nmodels: {}\nqueues: {}",
+    ],
+)
 def test_what_is_no_fleet_at_all(text: str) -> None:
     with pytest.raises(InvalidFleet, match=r"^f\.yaml:\d+: "):
         parse_fleet(text, "f.yaml")

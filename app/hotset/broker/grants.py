@@ -76,6 +76,10 @@ class GrantDesk:
         self._spender: Spender | None = None
         self._epoch = 0
 
+    def __json__(self) -> str:
+        """Celery's `inspect stats` shows the transport's options, of which this is one."""
+        return type(self).__name__
+
     def issue(self, grant: Grant) -> None:
         """Owner: spend this as soon as the hub can. It ends in exactly one Spent or Returned."""
         with self._lock:

@@ -64,6 +64,10 @@ class Lanes:
         self._snapshot = self.redis.register_script(_lua("snapshot"))
         self._restore = self.redis.register_script(_lua("restore"))
 
+    def __json__(self) -> str:
+        """Celery's `inspect stats` shows the transport's options, of which this is one."""
+        return type(self).__name__
+
     def publish(self, jobs: Sequence[Routing]) -> None:
         """Put jobs into their lanes, each atomically; one that is there already stays one. Wakes the workers."""
         with _reachable(self.redis):

@@ -92,9 +92,9 @@ def drain_s(view: GpuView, victims: Iterable[str], runs: Mapping[str, float]) ->
     return longest / view.speed
 
 
-def helpers(snapshot: Snapshot, view: GpuView, model: str) -> float:
-    """Slots (weighted by speed) of the other GPUs that hold the model, or load it, and will keep it."""
-    return sum(o.slots * o.speed for o in snapshot.gpus if o.name != view.name and _will_hold(o, model))
+def helpers(snapshot: Snapshot, view: GpuView, model: str) -> list[GpuView]:
+    """The other GPUs that hold the model, or load it, and will keep it."""
+    return [other for other in snapshot.gpus if other.name != view.name and _will_hold(other, model)]
 
 
 def _will_hold(view: GpuView, model: str) -> bool:
@@ -104,16 +104,29 @@ def _will_hold(view: GpuView, model: str) -> bool:
     return switch.model == model or (model not in switch.victims and view.resident(model) is not None)
 
 
-def share(snapshot: Snapshot, view: GpuView, demand: Demand, ready_s: float) -> float:
-    """The part of a backlog (0..1) that this GPU would get if it loaded the model now.
+def power(views: Iterable[GpuView]) -> float:
+    """Slots, weighted by speed."""
+    return sum(v.slots * v.speed for v in views)
 
-    What the GPUs that already hold the model get through until then is theirs; the rest is shared. So one GPU loads a
-    model for one job, and a second follows only when the first cannot finish the backlog while another load takes.
+
+def share(snapshot: Snapshot, view: GpuView, demand: Demand, ready_s: float) -> float:
+    """The part of a backlog (0..1) that this GPU would get if it loaded the model now and were ready after so long.
+
+    What the GPUs that already hold the model start at once, and what they get through until then, is theirs; the rest
+    is shared. So one GPU loads a model for a few jobs, and a second follows only when the first cannot finish the
+    backlog while another load takes.
     """
-    slots = helpers(snapshot, view, demand.model)
-    if not slots:
+    others = helpers(snapshot, view, demand.model)
+    if not others:
         return 1.0
-    if demand.work <= 0:
-        return 0.0
-    own = view.slots * view.speed
-    return max(0.0, 1.0 - slots * ready_s / demand.work) * own / (own + slots)
+    theirs, own = power(others), view.slots * view.speed
+    run_s = max(demand.work / demand.jobs, 0.001)
+    taken = sum(_free_soon(other) for other in others) + theirs * ready_s / run_s
+    return max(0.0, 1.0 - taken / demand.jobs) * own / (own + theirs)
+
+
+def _free_soon(view: GpuView) -> int:
+    """Slots that are free, or will be when the switch under way has drained its victims."""
+    if view.switch is None:
+        return view.free_slots
+    return view.slots - sum(r.running for r in view.residents if r.model not in view.switch.victims)

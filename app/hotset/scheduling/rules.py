@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import combinations
 from math import sqrt
 
-from hotset.scheduling.costs import Demand, drain_s, helpers, load_s, share
+from hotset.scheduling.costs import Demand, drain_s, helpers, load_s, power, share
 from hotset.scheduling.decisions import Load, Run, Selector
 from hotset.scheduling.options import Options
 from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Resident, Snapshot
@@ -22,7 +22,7 @@ RESIDENCY_AT_COST_S = 20.0
 #: No switch counts as cheaper: a free one would leave no residency, and two queues could swap for ever.
 CHEAPEST_SWITCH_S = 1.0
 #: A wait of so many seconds doubles the weight of a backlog when the next model is chosen.
-AGEING_S = 120.0
+AGEING_S = 60.0
 #: Up to so many residents every set of victims is compared; beyond, they are taken one by one.
 COMPARE_ALL = 10
 
@@ -157,7 +157,7 @@ def _harm(
     demand = waiting.get(resident.model)
     work = 0.0
     if demand is not None:
-        elsewhere = helpers(snapshot, view, resident.model) if len(snapshot.gpus) > 1 else 0.0
+        elsewhere = power(helpers(snapshot, view, resident.model)) if len(snapshot.gpus) > 1 else 0.0
         here = view.slots * view.speed
         work = demand.work * here / (here + elsewhere)
     drain = max(runs.get(resident.model, 0.0), 1.0) if resident.running else 0.0  # never nothing: it must end
@@ -276,7 +276,7 @@ def residency_s(snapshot: Snapshot, waiting: Mapping[str, Demand], options: Opti
 
     It grows with the load on the fleet, or swaps would eat the GPUs: each also delays jobs that have yet to arrive.
     """
-    backlog = sum(d.work for d in waiting.values()) / sum(g.slots * g.speed for g in snapshot.gpus)
+    backlog = sum(d.work for d in waiting.values()) / power(snapshot.gpus)
     return options.patience * min(max(RESIDENCY_PART * backlog, RESIDENCY_SHORTEST_S), RESIDENCY_LONGEST_S)
 
 

@@ -25,7 +25,7 @@ class Workers:
     def arrived(self, job: SimJob) -> None:
         raise NotImplementedError
 
-    def take(self, device: Device) -> SimJob | None:
+    def take(self, world: World, device: Device) -> SimJob | None:
         raise NotImplementedError
 
     def finished(self, job: SimJob, device: Device) -> None:
@@ -36,7 +36,7 @@ class Workers:
         kept = self._kept[device.index]
         while True:
             self._serve(world, device, kept)
-            if device.busy + len(kept) >= device.gpu.slots or (job := self.take(device)) is None:
+            if device.busy + len(kept) >= device.gpu.slots or (job := self.take(world, device)) is None:
                 break
             kept.append(job)
         self._result.decision_ns.append(perf_counter_ns() - began)
@@ -62,8 +62,12 @@ class Fifo(Workers):
     def arrived(self, job: SimJob) -> None:
         self._queue.append(job)
 
-    def take(self, device: Device) -> SimJob | None:
-        return self._queue.popleft() if self._queue else None
+    def take(self, world: World, device: Device) -> SimJob | None:
+        for job in self._queue:
+            if _fits(world, device, job):
+                self._queue.remove(job)  # nearly always the first
+                return job
+        return None
 
 
 class RoundRobin(Workers):
@@ -77,13 +81,14 @@ class RoundRobin(Workers):
     def arrived(self, job: SimJob) -> None:
         self._queues[job.queue].append(job)
 
-    def take(self, device: Device) -> SimJob | None:
+    def take(self, world: World, device: Device) -> SimJob | None:
         order = self._order[device.index]
         for name in order:
-            if self._queues[name]:
+            queue = self._queues[name]
+            if queue and _fits(world, device, queue[0]):
                 at = order.index(name) + 1
                 order[:] = order[at:] + order[:at]
-                return self._queues[name].popleft()
+                return queue.popleft()
         return None
 
 
@@ -112,7 +117,7 @@ class HotFirst:
 
     def _switch(self, world: World, device: Device) -> None:
         """To the oldest head's model, once nothing runs on whom it would evict: until then arrivals may join them."""
-        heads = [q for q in self._queues.values() if q and self._fits(world, device, q[0])]
+        heads = [q for q in self._queues.values() if q and _fits(world, device, q[0])]
         if not heads:
             return
         job = min(heads, key=lambda q: q[0].arrive_s)[0]
@@ -122,9 +127,9 @@ class HotFirst:
             reason = f"Nothing waits on a hot model; {job.id} is the oldest."
             world.switch(device, model, victims, reason)
 
-    @staticmethod
-    def _fits(world: World, device: Device, job: SimJob) -> bool:
-        return world.fleet.models[world.model_of[job.queue]].size_mb <= device.vram_mb
+
+def _fits(world: World, device: Device, job: SimJob) -> bool:
+    return world.fleet.models[world.model_of[job.queue]].size_mb <= device.vram_mb
 
 
 def _least_recent(world: World, device: Device, model: str) -> tuple[str, ...]:
