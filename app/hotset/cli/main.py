@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hotset.cli import agents, bench, config, flower, jobs, run, serve, servers, simulate, status, worker
+from hotset.cli import agents, bench, config, demo, flower, jobs, run, serve, servers, simulate, status, worker
 
 app = typer.Typer(
     name="hotset",
@@ -37,6 +37,7 @@ def _top(
         raise typer.Exit
 
 
+demo.add_to(app)
 servers.add_to(app)
 serve.add_to(app)
 worker.add_to(app)

@@ -173,7 +173,7 @@ class ChildProcess:
 
     def _failed(self, how: str) -> Unavailable:
         tail = "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-_TAIL:])
-        return Unavailable(f"A process of the bench ({self._log.stem}) {how}. The end of its log:\n{tail}\n")
+        return Unavailable(f"A child process ({self._log.stem}) {how}. The end of its log:\n{tail}\n")
 
 
 def _environ_without_settings() -> dict[str, str]:

@@ -22,7 +22,7 @@ RESIDENCY_AT_COST_S = 20.0
 #: No switch counts as cheaper: a free one would leave no residency, and two queues could swap for ever.
 CHEAPEST_SWITCH_S = 1.0
 #: A wait of so many seconds doubles the weight of a backlog when the next model is chosen.
-AGEING_S = 60.0
+AGEING_S = 30.0
 #: Up to so many residents every set of victims is compared; beyond, they are taken one by one.
 COMPARE_ALL = 10
 

@@ -342,7 +342,7 @@ def test_a_long_backlog_is_replicated() -> None:
 
 
 def test_backlogs_held_elsewhere_count_for_less() -> None:
-    queues = (queue("qwen", lane(2, age=0)), queue("deep", lane(2, age=120)))
+    queues = (queue("qwen", lane(3, age=0)), queue("deep", lane(2, age=20)))
     assert load(answer(*queues)) == ("qwen", ())
     assert load(answer(*queues, others=(other("qwen"),))) == ("deep", ())
 
