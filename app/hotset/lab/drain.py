@@ -7,6 +7,7 @@ starts; the yardstick is the server's own trace, from the first start to the las
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -30,26 +31,29 @@ _PATIENCE_S = 60.0
 
 def measure(stage: Stage, runs: int, jobs: int, progress: Callable[[str], None]) -> Iterator[Run]:
     arms = list(_ARMS)
-    for number in range(1, runs + 1):
-        found: dict[str, dict[str, float]] = {}
-        for name in arms:
-            found[name] = {"jobs_per_s": _arm(stage, name, jobs)}
-            progress(f"run {number} of {runs}: {name} {found[name]['jobs_per_s']:,.0f} jobs/s")
-        yield {name: found[name] for name in _ARMS}
-        arms.append(arms.pop(0))
-
-
-def _arm(stage: Stage, name: str, jobs: int) -> float:
     fleet, trace = stage.folder / "drain.fleet.yaml", stage.folder / "drain.trace.jsonl"
     (port,) = free_ports(1)
     (gpu,) = write_fleet(fleet, [port])
-    addresses = stage.fresh()
     with ExitStack() as held:
         server = stage.start_model_server(fleet, gpu, scale=0, port=port, trace=trace)
         held.callback(server.stop)
-        worker = _ARMS[name](stage, addresses, fleet, jobs)
-        held.callback(worker.stop)
-        return _rate(trace, jobs, worker)
+        for number in range(1, runs + 1):
+            found: dict[str, dict[str, float]] = {}
+            for name in arms:
+                found[name] = {"jobs_per_s": _arm(stage, name, fleet, trace, jobs)}
+                progress(f"run {number} of {runs}: {name} {found[name]['jobs_per_s']:,.0f} jobs/s")
+            yield {name: found[name] for name in _ARMS}
+            arms.append(arms.pop(0))  # nobody is always the first
+
+
+def _arm(stage: Stage, name: str, fleet: Path, trace: Path, jobs: int) -> float:
+    addresses = stage.fresh()
+    read = trace.stat().st_size
+    worker = _ARMS[name](stage, addresses, fleet, jobs)
+    try:
+        return _rate(trace, read, jobs, worker)
+    finally:
+        worker.stop()
 
 
 def _hotset(stage: Stage, addresses: Addresses, fleet: Path, jobs: int) -> Running:
@@ -94,23 +98,26 @@ def _light(client: Client, count: int) -> list[tuple[str, str]]:
     return list(islice(cycle(light), count))
 
 
-def _rate(trace: Path, jobs: int, worker: Running) -> float:
-    """Jobs per wall second, once the server has finished them all."""
-    size, changed = -1, time.monotonic()
-    while True:
-        lines = trace.read_text("utf-8").splitlines()
-        events = [json.loads(line) for line in lines if '"event": "start"' in line or '"event": "finish"' in line]
-        finished = [_at(e) for e in events if e["event"] == "finish" and e["outcome"] == "succeeded"]
-        if len(finished) >= jobs:
-            began = min(_at(e) for e in events if e["event"] == "start")
-            return jobs / (max(finished) - began).total_seconds()
-        worker.check()
-        if len(lines) != size:
-            size, changed = len(lines), time.monotonic()
-        elif time.monotonic() - changed > _PATIENCE_S:
-            raise ResultTimeout(f"No job has run for {_PATIENCE_S:g} s; {len(finished)} of {jobs} are done.")
-        time.sleep(_LOOK_S)
-
-
-def _at(event: dict[str, str]) -> datetime:
-    return datetime.fromisoformat(event["at"])
+def _rate(trace: Path, read: int, jobs: int, worker: Running) -> float:
+    """Jobs per wall second, once the server has finished them all; its trace is read from that byte on."""
+    started: list[datetime] = []
+    finished: list[datetime] = []
+    changed = time.monotonic()
+    with trace.open("rb") as file:
+        file.seek(read)
+        while len(finished) < jobs:
+            time.sleep(_LOOK_S)
+            worker.check()
+            before = len(finished)
+            while (line := file.readline()).endswith(b"\n"):
+                event = json.loads(line)
+                if event["event"] == "start":
+                    started.append(datetime.fromisoformat(event["at"]))
+                elif event["event"] == "finish" and event["outcome"] == "succeeded":
+                    finished.append(datetime.fromisoformat(event["at"]))
+            file.seek(-len(line), os.SEEK_CUR)  # half a line: next time
+            if len(finished) > before:
+                changed = time.monotonic()
+            elif time.monotonic() - changed > _PATIENCE_S:
+                raise ResultTimeout(f"No job has run for {_PATIENCE_S:g} s; {len(finished)} of {jobs} are done.")
+    return jobs / (max(finished) - min(started)).total_seconds()

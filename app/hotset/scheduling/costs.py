@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hotset.scheduling.snapshot import GpuView, QueueView, Snapshot
 
 #: Jobs of a higher priority count for more when the next model is chosen: low, normal, high, urgent.
-WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+WEIGHTS = {0: 0.5, 1: 1.0, 2: 2.0, 3: 4.0}
 _NEVER = float("inf")
 
 
@@ -45,7 +45,7 @@ def _demand(queue: QueueView) -> Demand:
     for lane in queue.lanes:
         if lane.waiting > 0:
             jobs += lane.waiting
-            weight += lane.waiting * WEIGHTS[min(max(lane.priority, 0), 3)]
+            weight += lane.waiting * WEIGHTS.get(lane.priority, 1.0)
             if lane.oldest_arrival < oldest:
                 oldest = lane.oldest_arrival
             if lane.next_deadline is not None and lane.next_deadline < deadline and not lane.alone:

@@ -29,9 +29,8 @@ def decide(snapshot: Snapshot, gpu: str, options: Options = BALANCED) -> tuple[D
         return (Wait(gpu, "No job waits."),)
     load: Load | None = None
     cold: list[rules.Candidate] = []
-    if switch is None:
-        runs = run_times(snapshot.queues)
-        cold = rules.candidates(snapshot, view, waiting, runs)
+    if switch is None and any(view.resident(model) is None for model in waiting):
+        cold = rules.candidates(snapshot, view, waiting, run_times(snapshot.queues))
         if cold:
             load = rules.spare_load(snapshot, view, cold, waiting) or rules.forced_load(
                 snapshot, view, cold, waiting, options

@@ -54,17 +54,23 @@ class _Queue:
             lanes = []
             self._good_until = float("inf")
             for name, jobs in self.lanes.items():
-                oldest = jobs.oldest_arrival()
-                if oldest is not None:
-                    savable, deadline = jobs.savable(now)
-                    lanes.append(Lane(name, LANES[name], len(jobs), oldest, savable, deadline))
-                    if deadline is not None and deadline < self._good_until:
-                        self._good_until = deadline
+                if jobs:
+                    lane = _lane(name, jobs, now)
+                    lanes.append(lane)
+                    if lane.next_deadline is not None:
+                        self._good_until = min(self._good_until, lane.next_deadline)
             self._view = QueueView(self.name, self.model, self.run_s, tuple(lanes))
         return self._view
 
 
+def _lane(name: str, jobs: LaneOfJobs, now: float) -> Lane:
+    savable, deadline = jobs.savable(now)
+    return Lane(name, LANES[name], len(jobs), jobs.oldest_arrival() or 0.0, savable, deadline)
+
+
 class LivePolicy:
+    """A `Driver`: builds the snapshot that a worker would see and carries out what the policy answers."""
+
     def __init__(self, fleet: Fleet, jobs: dict[str, SimJob], result: Result, options: Options) -> None:
         self._fleet = fleet
         self._jobs = jobs

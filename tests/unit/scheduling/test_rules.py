@@ -267,7 +267,7 @@ def test_objectives_differ_in_patience() -> None:
         switched = [
             since
             for since in range(0, 400, 5)
-            if load(decide(snapshot(*work, gpus=(hot("qwen", since=since),)), "gpu0", Options(objective)))  # type: ignore[arg-type]
+            if load(decide(snapshot(*work, gpus=(hot("qwen", since=since),)), "gpu0", Options(objective)))
         ]
         at[objective] = min(switched)
     assert at["deadlines"] < at["balanced"] < at["throughput"]
