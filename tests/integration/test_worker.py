@@ -51,6 +51,14 @@ def test_tokens_reach_who_asked_and_nobody_else(stack: Stack) -> None:
     assert [e for e in quiet.stream(timeout=30) if e.kind == "tokens"] == []
 
 
+def test_a_stream_read_after_the_end_still_gives_every_token(stack: Stack) -> None:
+    stack.fleet().worker()
+    client = stack.client()
+    job = client.submit(LIGHT, "say something", stream=True)
+    result = client.submit(LIGHT, "another").result(timeout=30) and job.result(timeout=30)
+    assert "".join(e.text for e in job.stream(timeout=30)) == result.text
+
+
 def test_a_running_job_is_cancelled_and_frees_its_slot(stack: Stack) -> None:
     stack.fleet().worker()
     client = stack.client()

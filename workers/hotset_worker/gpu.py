@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _TICK_S = 0.25
 _LOOK_AT_SERVER_S = 1.0
 _SAY_S = 1.0
+_SAY_AT_MOST_S = 0.2
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
 #: Weight of the newest run in the estimate of a queue's run time.
@@ -383,7 +384,7 @@ class Owner:
     # ---- saying ----------------------------------------------------------------------------------------------
 
     def _say(self, now: float) -> None:
-        if now - self._said < _BUSY_LOOK_S:
+        if now - self._said < _SAY_AT_MOST_S:
             return
         self._said = now
         switch = self._hot.switch

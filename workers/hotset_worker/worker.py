@@ -126,6 +126,7 @@ class GpuWorker:
             self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
         self._upkeep.stop()
+        self.replies.close()
 
     def _meet_server(self) -> bool:
         try:

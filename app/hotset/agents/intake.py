@@ -113,6 +113,8 @@ def _storable(text: str, what: str) -> str:
 
 
 def _metadata(metadata: Mapping[str, Any]) -> Mapping[str, Any]:
+    if not metadata:
+        return {}
     try:
         text = json.dumps(dict(metadata), allow_nan=False)
     except (TypeError, ValueError) as e:

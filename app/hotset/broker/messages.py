@@ -10,6 +10,7 @@ import base64
 import json
 import os
 import socket
+from functools import lru_cache
 
 from hotset.jobs import Routing
 
@@ -66,7 +67,7 @@ def encode(job: Routing) -> str:
     """The message that stands for a job: its id and routing. Flower sees agent and tenant, never a prompt."""
     return _TEMPLATE % {
         "id": job.id,
-        "shown": _escaped(f"{{'agent': {job.agent!r}, 'tenant': {job.tenant!r}}}"),
+        "shown": _shown(job.agent, job.tenant),
         "deadline": job.deadline_at.isoformat(),
         "arrival": job.arrived_at.isoformat(),
         "priority": job.priority.label,
@@ -76,6 +77,12 @@ def encode(job: Routing) -> str:
     }
 
 
+@lru_cache(maxsize=4096)
+def _shown(agent: str, tenant: str) -> str:
+    return _escaped(f"{{'agent': {agent!r}, 'tenant': {tenant!r}}}")
+
+
+@lru_cache(maxsize=4096)
 def _escaped(text: str) -> str:
     """As it stands between the quotes of a JSON string."""
     return json.dumps(text)[1:-1]

@@ -16,6 +16,7 @@ from uuid import UUID
 import redis
 
 from hotset.broker.lanes import connect_redis
+from hotset.broker.outbox import Outbox
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,14 @@ def channel(client: str) -> str:
 
 
 class Replies:
-    """The sending side. A cache that is away costs promptness, never a job: errors are logged and dropped."""
+    """The sending side: in order, from a thread of its own, so that no run waits for the cache.
+
+    A cache that is away costs promptness, never a job: errors are logged and dropped.
+    """
 
     def __init__(self, url: str) -> None:
         self.redis = connect_redis(url, name="cache_url")
+        self._outbox = Outbox("hotset-replies")
 
     def started(self, client: str | None, job: UUID, attempt: int, *, restarted: bool) -> None:
         self._send(client, {"job": str(job), "event": "started", "attempt": attempt, "restarted": restarted})
@@ -44,6 +49,9 @@ class Replies:
         """A piece of an answer; `seq` counts from 0 within an attempt, so that a gap is seen."""
         event = {"job": str(job), "event": "tokens", "attempt": attempt, "seq": seq, "text": text, "thinking": thinking}
         body = json.dumps(event, separators=(",", ":"))
+        self._outbox.put(lambda: self._send_tokens(client, job, attempt, seq, body))
+
+    def _send_tokens(self, client: str, job: UUID, attempt: int, seq: int, body: str) -> None:
         key = f"hs:tokens:{job}:{attempt}"
         try:
             pipe = self.redis.pipeline(transaction=False)
@@ -56,12 +64,15 @@ class Replies:
             log.warning("Tokens of job %s could not be sent: %s", job, e)
 
     def _send(self, client: str | None, event: dict[str, Any]) -> None:
-        if client is None:
-            return
+        if client is not None:
+            self._outbox.put(lambda: self._publish(client, event))
+
+    def _publish(self, client: str, event: dict[str, Any]) -> None:
         try:
             self.redis.publish(channel(client), json.dumps(event, separators=(",", ":")))
         except redis.RedisError as e:
             log.warning("Client %s could not be told of job %s: %s", client, event["job"], e)
 
     def close(self) -> None:
+        self._outbox.close()
         self.redis.close()

@@ -20,7 +20,7 @@ from hotset.agents import load_registry
 from hotset.agents.intake import Intake
 from hotset.broker import Lanes
 from hotset.client.job import Job
-from hotset.client.listener import Listener
+from hotset.client.listener import Listener, Waiter
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
     BrokerUnavailable,
@@ -128,7 +128,12 @@ class Client:
             reply_to=self.name,
             stream=stream,
         )
-        return self._accept([job])[0]
+        if not stream:
+            return self._accept([job])[0]
+        waiter = self._listener.add(job.id)
+        accepted = self._accept([job])[0]
+        # An idempotency key may have led to a job that was accepted before: its earlier events are gone.
+        return Job(self, UUID(accepted.id), waiter if accepted.id == str(job.id) else None)
 
     def submit_many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> list[Job]:
         """Submit many: (agent, prompt) pairs, or mappings with the names of `submit`'s arguments.
@@ -211,21 +216,24 @@ class Client:
             self._listener.remove(waiter)
         return _result_of(view)
 
-    def follow(self, job_id: UUID, timeout: float | None = None) -> Iterator[StreamEvent]:
-        """A job's events until it ends. See `Job.stream`."""
+    def follow(self, job_id: UUID, timeout: float | None = None, waiter: Waiter | None = None) -> Iterator[StreamEvent]:
+        """A job's events until it ends, from now on, or since `waiter` was made. See `Job.stream`."""
         self._here()._listener.start()
-        waiter = self._listener.add(job_id)
         until = None if timeout is None else time.monotonic() + timeout
+        ended = False
+        if waiter is None:
+            waiter = self._listener.add(job_id)
+            ended = self.get(job_id).state.terminal
         try:
-            view = self.get(job_id)
-            while not view.state.terminal:
+            while True:
+                left = 1.0 if until is None else min(1.0, max(0.0, until - time.monotonic()))
                 try:
-                    event = waiter.events.get(timeout=1.0 if until is None else max(0.0, until - time.monotonic()))
+                    event = waiter.events.get(block=not ended, timeout=left)
                 except queue.Empty:
-                    if until is not None and time.monotonic() >= until:
-                        raise ResultTimeout(f"Job {job_id} has not ended within {timeout} s.") from None
-                    if waiter.ended.is_set():
+                    if ended or waiter.ended.is_set():
                         break
+                    if until is not None and time.monotonic() >= until:
+                        raise ResultTimeout(f"Job {job_id} has not ended within {timeout} s; it goes on.") from None
                     continue
                 if event is None or event["event"] == "ended":
                     break

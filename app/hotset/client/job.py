@@ -10,15 +10,18 @@ from hotset.jobs import JobResult, JobView, State
 
 if TYPE_CHECKING:
     from hotset.client.client import Client
+    from hotset.client.listener import Waiter
     from hotset.client.streaming import StreamEvent
 
 
 class Job:
     """Refers to a job in Postgres; cheap, holds no connection. `status` and `view` ask each time they are read."""
 
-    def __init__(self, client: Client, job_id: UUID) -> None:
+    def __init__(self, client: Client, job_id: UUID, waiter: Waiter | None = None) -> None:
         self._client = client
         self._id = job_id
+        # Listens since before the job was accepted, so that its first tokens are not missed.
+        self._waiter = waiter
 
     @property
     def id(self) -> str:
@@ -43,7 +46,8 @@ class Job:
 
     def stream(self, timeout: float | None = None) -> Iterator[StreamEvent]:
         """The job's events until it ends; tokens only if it was submitted with `stream=True`."""
-        return self._client.follow(self._id, timeout)
+        waiter, self._waiter = self._waiter, None
+        return self._client.follow(self._id, timeout, waiter)
 
     def cancel(self, reason: str = "cancelled by its owner") -> bool:
         """Cancel, waiting or running (which closes the model's stream); False when it had ended already."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
+from weakref import WeakSet
 
 import redis
 
@@ -61,7 +62,8 @@ class Listener:
         self._redis = connect_redis(url, name="cache_url")
         self._channel = channel(name)
         self._look = look
-        self._waiters: dict[UUID, list[Waiter]] = {}
+        # Weak: a waiter lives as long as the handle or the call that reads it.
+        self._waiters: dict[UUID, WeakSet[Waiter]] = {}
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
@@ -71,16 +73,16 @@ class Listener:
         """Hear of that job from now on. What ended before is seen by the caller's own look at Postgres."""
         waiter = Waiter(job)
         with self._lock:
-            self._waiters.setdefault(job, []).append(waiter)
+            self._waiters.setdefault(job, WeakSet()).add(waiter)
         return waiter
 
     def remove(self, waiter: Waiter) -> None:
         with self._lock:
-            others = [w for w in self._waiters.get(waiter.job, ()) if w is not waiter]
-            if others:
-                self._waiters[waiter.job] = others
-            else:
-                self._waiters.pop(waiter.job, None)
+            waiters = self._waiters.get(waiter.job)
+            if waiters is not None:
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiters[waiter.job]
 
     def start(self) -> None:
         """Listen, if not yet; returns once the subscription stands, or after 2 s without a cache."""
@@ -138,6 +140,8 @@ class Listener:
 
     def _catch_up(self) -> None:
         with self._lock:
+            for job in [job for job, waiters in self._waiters.items() if not waiters]:
+                del self._waiters[job]
             open_jobs = list(self._waiters)
         if not open_jobs:
             return

@@ -25,6 +25,8 @@ _BY_LABEL = {p.label: p for p in Priority}
 
 def parse_priority(value: str | int | Priority) -> Priority:
     """`"high"`, 2 or Priority.HIGH; anything else is an InvalidJob that lists the names."""
+    if type(value) is Priority:
+        return value
     if isinstance(value, str) and value.lower() in _BY_LABEL:
         return _BY_LABEL[value.lower()]
     if isinstance(value, int) and not isinstance(value, bool) and value in list(Priority):

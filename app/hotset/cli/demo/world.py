@@ -66,6 +66,8 @@ def open_world(home: Path | None, *, scale: float, keep: bool) -> Iterator[World
     embedded = embedded_servers()
     ollama = _usable_ollama(classic_fleet())
     folder = (home or load_settings().home / f"demo-{os.getpid()}").resolve()
+    # Only a folder that was not there before may be removed afterwards.
+    ours = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     scale = scale if ollama is None else 1.0
     world: World | None = None
@@ -120,15 +122,16 @@ def open_world(home: Path | None, *, scale: float, keep: bool) -> Iterator[World
                 signal.signal(signal.SIGTERM, signal.SIG_IGN)
                 note("Stopping what was started ...")
     finally:
-        _leave(world, folder, keep)
+        _leave(world, folder, keep or not ours)
+        if home is None:
+            with contextlib.suppress(OSError):
+                folder.parent.rmdir()  # .hotset, when there is nothing else in it
 
 
 def _leave(world: World | None, folder: Path, keep: bool) -> None:
     left = world is not None and world.accepted > 0 and not world.settled
     if not keep and not left:
         shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):
-            folder.parent.rmdir()  # ours when it is empty
         return
     note(f"Database and logs are in {folder}.")
     if left and world is not None:
