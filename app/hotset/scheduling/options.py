@@ -8,7 +8,7 @@ from typing import Literal, get_args
 Objective = Literal["throughput", "balanced", "deadlines"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
-#: c of the minimum residency, by objective. Measured on shared/scenarios: see DESIGN.md.
+#: c of the minimum residency, by objective. Measured: see DESIGN.md.
 PATIENCE: dict[Objective, float] = {"throughput": 4.0, "balanced": 2.0, "deadlines": 1.0}
 
 
