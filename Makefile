@@ -27,7 +27,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 demo: install ## hotset at work: real queue and database, a simulated GPU
-	$(BIN)/hotset demo $(ARGS)
+	@$(BIN)/hotset demo $(ARGS)
 
 check: install ## style, types and layers
 	$(BIN)/ruff check
