@@ -13,6 +13,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 import uuid
 from collections.abc import Iterator
@@ -38,6 +39,10 @@ QUICK = {"fsync": "off", "full_page_writes": "off"}
 # A file system in memory, where there is one: thousands of small files come and go with each cluster.
 MEMORY = Path("/dev/shm")
 ROOM = 3 * 1024**3  # bytes; Postgres may keep 1 GB of its log alone
+
+# A shell starts background jobs with Ctrl-C ignored, and so would be every program that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
