@@ -7,7 +7,30 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hotset.cli import agents, bench, config, demo, flower, jobs, run, serve, servers, simulate, status, worker
+from hotset.cli import (
+    agents,
+    audit,
+    backup,
+    batch,
+    bench,
+    completion,
+    config,
+    demo,
+    doctor,
+    flower,
+    gpus,
+    jobs,
+    models,
+    queues,
+    retain,
+    run,
+    serve,
+    servers,
+    simulate,
+    status,
+    top,
+    worker,
+)
 
 app = typer.Typer(
     name="hotset",
@@ -39,22 +62,33 @@ def _top(
 
 demo.add_to(app)
 servers.add_to(app)
+backup.add_to(app)
+retain.add_to(app)
 serve.add_to(app)
 worker.add_to(app)
 run.add_to(app)
+batch.add_to(app)
 jobs.add_to(app)
 agents.add_to(app)
 status.add_to(app)
+top.add_to(app)
+models.add_to(app)
+queues.add_to(app)
+gpus.add_to(app)
+audit.add_to(app)
+doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
 bench.add_to(app)
 config.add_to(app)
+completion.add_to(app)
 
 
 def main() -> None:
     """Run the command of this process's arguments and end the process."""
     from hotset.errors import HotsetError
 
+    completion.init()
     try:
         app()
     except HotsetError as e:
