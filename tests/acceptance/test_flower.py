@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import signal
@@ -39,6 +40,16 @@ def test_the_broker_page_counts_the_lanes(stack: Stack, flower: httpx.Client) ->
     assert row is not None and re.findall(r"<td[^>]*>(\w+)</td>", row[1])[:2] == ["qwen", "7"]
     lengths = {queue["name"]: queue["messages"] for queue in flower.get("/api/queues/length").json()["active_queues"]}
     assert lengths == {"deepseek": 0, "qwen": 7, "tinyllama": 0}
+
+
+def test_it_ends_when_told_though_its_broker_has_gone(start: Callable[..., Popen[str]]) -> None:
+    process = start("flower", "--port", "0", "--json", HOTSET_BROKER_URL="redis://127.0.0.1:1/0")
+    assert process.stdout is not None
+    url = json.loads(process.stdout.readline())["url"]
+    with httpx.Client(base_url=url, timeout=3, trust_env=False) as client, contextlib.suppress(httpx.TimeoutException):
+        client.get("/workers", params={"refresh": "1"})  # asks the workers, by a thread that waits for the broker
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 0
 
 
 def test_tasks_are_shown_as_they_are_and_no_prompt_is(stack: Stack, flower: httpx.Client) -> None:

@@ -7,11 +7,13 @@ import ast
 import asyncio
 import errno
 import ipaddress
+import os
 import re
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from celery import Celery
@@ -87,7 +89,7 @@ def check_access(host: str, auth: str | None) -> None:
 def serve_flower(
     app: Celery, lanes: Lanes, *, host: str, port: int, auth: str | None, ready: Callable[[str], None]
 ) -> None:
-    """Serve until Ctrl-C (then it returns) or SIGTERM (then the process ends). See `check_access` for who may look.
+    """Serve until Ctrl-C or SIGTERM, which end the process. See `check_access` for who may look.
 
     Without `auth` it is read-only: any page in a browser on this machine could otherwise stop workers. `port` 0
     takes a free one; `ready` is called with the address once it listens. Raises PortTaken and as `check_access`.
@@ -107,14 +109,12 @@ def serve_flower(
         raise PortTaken(
             f"Port {port} of {host} is taken.", remedy="Choose another with --port (0 takes a free one)."
         ) from e
-    signal.signal(signal.SIGTERM, _end)
+    signal.signal(signal.SIGTERM, lambda *_: _end(0))
     ready(f"http://{f'[{host}]' if ':' in host else host}:{taken}")
     try:
         flower.start()
     except KeyboardInterrupt:
-        return
-    finally:
-        flower.stop()
+        _end(130)
 
 
 def _shown(arguments: str) -> str:
@@ -140,5 +140,8 @@ def _is_loopback(host: str) -> bool:
     return bool(host) and all(ipaddress.ip_address(each.partition("%")[0]).is_loopback for each in found)
 
 
-def _end(*_: object) -> None:
-    raise SystemExit(0)
+def _end(status: int) -> NoReturn:
+    """At once: Python would wait for threads of Flower that wait for ever for a broker that has gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

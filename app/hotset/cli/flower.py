@@ -47,4 +47,3 @@ def flower(
 
     auth = settings.flower_auth and settings.flower_auth.get_secret_value()
     serve_flower(make_app(url, queues), Lanes(url), host=host, port=port, auth=auth or None, ready=ready)
-    raise typer.Exit(130)
