@@ -91,6 +91,8 @@ class Settings:
     keep_jobs_days: _Kept = 30
     #: Whole months of the audit that are kept beside the running one; 0: all.
     keep_audit_months: _Kept = 13
+    #: For debugging: a file to which a worker appends what its policy saw and answered (JSON lines).
+    decisions: Path | None = None
 
 
 _NAMES = tuple(f.name for f in fields(Settings))

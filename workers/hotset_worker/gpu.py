@@ -12,32 +12,33 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import redis
 
-from hotset.broker import Board, GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
+from hotset.broker import GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
 from hotset.errors import BrokerUnavailable, HotsetError
 from hotset.fleet import Fleet, Gpu, Model
 from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
+    Decision,
     GpuView,
     Lane,
     Load,
     Options,
     QueueView,
-    Resident,
     Run,
     Snapshot,
-    Switch,
     Wait,
     decide,
 )
 from hotset.store.pauses import Paused
+from hotset_worker.books import Books
+from hotset_worker.claims import LOOKS, Neighbours
 from hotset_worker.hot_set import HotSet
 
 log = logging.getLogger(__name__)
@@ -51,8 +52,6 @@ _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
-#: Weight of the newest run in the estimate of a queue's run time.
-_LEARN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +66,8 @@ class Inferred:
     claim: str
     queue: str
     run_s: float | None
+    agent: str = ""
+    tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +120,19 @@ class Owner:
         simulated: bool,
         paused: Callable[[], Paused | None] = Paused,
         loading: Callable[[str], None] = lambda model: None,
+        decided: Callable[[Snapshot, Sequence[Decision]], None] = lambda snapshot, decisions: None,
     ) -> None:
         """`paused`: what is paused now; None while that is not known, and then nothing is granted.
 
-        `loading` is told of each load that begins, and must not block.
+        `loading` is told of each load that begins, `decided` of each answer of the policy; they must not block.
         """
         self._gpu = gpu
         self._paused = paused
         self._loading = loading
+        self._decided = decided
         self._fleet = fleet
         self._server = server
         self._lanes = lanes
-        self._board = Board(lanes.redis)
         self._worker = worker
         self._timing = timing
         self._options = options
@@ -142,6 +144,8 @@ class Owner:
         self._mailbox: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self.desk = GrantDesk(self._mailbox.put)
         self._hot = HotSet(gpu)
+        self.books = Books(gpu, fleet, worker=worker, scale=timing.scale)
+        self._neighbours = Neighbours(self._hot, fleet, lanes, worker=worker, scale=timing.scale)
         # Broker's clock minus the monotonic one, in wall seconds: learned with every look.
         self._offset = time.time() - time.monotonic()
         self._sequence = 0
@@ -167,7 +171,7 @@ class Owner:
             self._thread.join(timeout=10)
         self._hands.shutdown(wait=False, cancel_futures=True)
         try:
-            self._board.leave(self._gpu.name)
+            self._neighbours.leave()
         except redis.RedisError:
             log.debug("The broker is away; the GPU's entry expires by itself.")
 
@@ -201,13 +205,16 @@ class Owner:
 
     def _step(self, events: list[Event]) -> None:
         worth_a_look = not events
+        self.books.passed(self._hot, loading=self._evicting)
         for event in events:
             worth_a_look |= self._apply(event)
-        self._advance_switch()
         now = time.monotonic()
+        if not self._neighbours.seated:
+            self._say(now)
+        self._advance_switch()
         if now - self._server_asked >= _LOOK_AT_SERVER_S:
             self._ask_server()
-        if worth_a_look and not self._gpu_is_full(now):
+        if worth_a_look and self._neighbours.seated and not self._gpu_is_full(now):
             self._looked = now
             self._act()
         if worth_a_look or now - self._said >= _SAY_S:
@@ -227,11 +234,10 @@ class Owner:
                 self._hot.returned(grant)
             case Released(claim):
                 self._hot.released(claim)
-            case Inferred(claim, queue_name, run_s):
+            case Inferred(claim, queue_name, run_s, agent, tokens):
                 self._hot.inferred(claim)
-                if run_s is not None and queue_name in self._run_s:
-                    known = self._run_s[queue_name]
-                    self._run_s[queue_name] = known + _LEARN * (run_s * self._gpu.speed - known)
+                if run_s is not None:
+                    self.books.ran(queue_name, agent, run_s, tokens)
                 return self._hot.switch is not None
             case Seen(loaded, sequence, error):
                 self._note_health(error)
@@ -269,11 +275,8 @@ class Owner:
             return False  # asked before a load or an eviction ended: old news
         before = {m.model for m in self._hot.models}
         self._hot.seen(loaded, self._now())
-        for m in loaded:
-            # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
-            if m.model in self._models and m.vram_mb > 0:
-                size = min(m.vram_mb, self._gpu.vram_mb)
-                self._models[m.model] = replace(self._models[m.model], size_mb=size)
+        # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
+        self.books.resident(loaded)
         return before != {m.model for m in loaded}
 
     # ---- looking and acting ----------------------------------------------------------------------------------
@@ -281,12 +284,24 @@ class Owner:
     def _act(self) -> None:
         paused = self._paused()
         if paused is None or self._gpu.name in paused.gpus:
+            self.books.waiting = 0
             return  # what runs ends; what waits is for other GPUs
-        state = self._lanes.snapshot(self._deadlines)
-        self._offset = state.now - time.monotonic()
-        snapshot = self._snapshot(state, paused)
-        for decision in decide(snapshot, self._gpu.name, self._options):
+        if (news := self.books.news()) is not None:
+            self._models, self._run_s = news
+        for _ in range(LOOKS):
+            state = self._lanes.snapshot(self._deadlines)
+            self._offset = state.now - time.monotonic()
+            snapshot = self._snapshot(state, paused)
+            decisions = decide(snapshot, self._gpu.name, self._options)
+            if not (refused := self._neighbours.refuse(decisions, snapshot, paused)):
+                break
+        self._decided(snapshot, decisions)
+        granted = sum(isinstance(decision, Run) for decision in decisions)
+        self.books.waiting = sum(q.waiting for q in snapshot.queues) - granted
+        for decision in decisions:
             match decision:
+                case Load() if refused:
+                    continue  # others were quicker each time; what is hot goes on, the next step decides anew
                 case Run(_, queue_name, lane, selector, model, reason):
                     grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
                     self._hot.granted(grant)
@@ -295,6 +310,7 @@ class Owner:
                 case Load(_, model, victims, reason):
                     log.info("GPU %s: load %s, evict %s: %s", self._gpu.name, model, list(victims) or "nothing", reason)
                     self._reason = reason
+                    self.books.decided(self._hot, model, victims, reason)
                     self._hot.begin(model, victims, snapshot.now)
                     self.desk.void_before(self._hot.epoch)
                     self._advance_switch()
@@ -333,11 +349,8 @@ class Owner:
         )
 
     def _others(self, now: float, paused: Paused) -> tuple[GpuView, ...]:
-        """The other GPUs that take work: a paused one helps nobody, whatever it holds."""
-        if len(self._fleet.gpus) == 1:
-            return ()
-        out = {self._gpu.name, *paused.gpus}
-        return tuple(_view(s, now) for name, s in self._board.read().items() if name not in out)
+        """The other GPUs that take work."""
+        return self._neighbours.views(now, paused)
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""
@@ -351,9 +364,10 @@ class Owner:
         if switch is None or self._evicting or not self._hot.idle(switch.victims):
             return
         paused = self._paused()
-        if paused is None or self._gpu.name in paused.gpus:
+        if paused is None or self._gpu.name in paused.gpus or not self._neighbours.seated:
             return  # a switch that was decided before the pause goes on after it
         self._evicting = True
+        self.books.drained()
         self._sequence += 1
         victims = tuple(v for v in switch.victims if self._hot.resident(v))
         model, timeout_s = switch.model, self._timing.load_timeout_s
@@ -363,7 +377,9 @@ class Owner:
             try:
                 for victim in victims:
                     self._server.unload(victim, timeout_s=timeout_s)
-                self._server.load(model, self._load_options(self._models[model]), timeout_s=timeout_s)
+                # A preload of what is there already would take back an eviction that another client waits for.
+                if model not in {m.model for m in self._server.resident()}:
+                    self._server.load(model, self._load_options(self._models[model]), timeout_s=timeout_s)
             except HotsetError as e:
                 error = e
             except Exception as e:
@@ -376,6 +392,7 @@ class Owner:
 
     def _switched(self, event: Switched) -> None:
         self._evicting = False
+        self.books.loaded(event.model, event.error)
         self._sequence += 1
         gone = self._hot.switch.victims if self._hot.switch else ()
         self._hot.end(loaded=event.error is None)
@@ -407,32 +424,28 @@ class Owner:
     # ---- saying ----------------------------------------------------------------------------------------------
 
     def _say(self, now: float) -> None:
-        if now - self._said < _SAY_AT_MOST_S:
+        state = self._state()
+        if now - self._said < _SAY_AT_MOST_S and not self._neighbours.news(state):
             return
         self._said = now
+        self._neighbours.say(state)
+
+    def _state(self) -> GpuState:
         switch = self._hot.switch
-        self._board.say(
-            GpuState(
-                name=self._gpu.name,
-                worker=self._worker,
-                vram_mb=self._gpu.vram_mb,
-                slots=self._gpu.slots,
-                speed=self._gpu.speed,
-                busy=self._hot.busy,
-                residents={m.model: (m.vram_mb or m.size_mb, self._hot.running(m.model)) for m in self._hot.models},
-                loading=switch.model if switch else None,
-                victims=switch.victims if switch else (),
-                swaps=self._hot.swaps,
-                simulated=self._simulated,
-                reason=self._reason,
-                scale=self._timing.scale,
-                version=_VERSION,
-            )
+        return GpuState(
+            name=self._gpu.name,
+            worker=self._worker,
+            vram_mb=self._gpu.vram_mb,
+            slots=self._gpu.slots,
+            speed=self._gpu.speed,
+            busy=self._hot.busy,
+            residents={m.model: (m.vram_mb or m.size_mb, self._hot.running(m.model)) for m in self._hot.models},
+            loading=switch.model if switch else None,
+            victims=switch.victims if switch else (),
+            swaps=self._hot.swaps,
+            simulated=self._simulated,
+            reason=self._reason,
+            scale=self._timing.scale,
+            version=_VERSION,
+            epoch=self._hot.epoch,
         )
-
-
-def _view(state: GpuState, now: float) -> GpuView:
-    """Another GPU, as it described itself."""
-    residents = tuple(Resident(m, mb, now, running) for m, (mb, running) in state.residents.items())
-    switch = Switch(state.loading, state.victims, now) if state.loading else None
-    return GpuView(state.name, state.vram_mb, state.slots, state.busy, residents, switch, False, state.speed)

@@ -16,6 +16,8 @@ from hotset.models import OllamaServer
 from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine
+from hotset_worker.decision_log import DecisionLog
+from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing, Woken
 from hotset_worker.heartbeat import Ear, Heartbeat
 from hotset_worker.pauses import PauseWatch
@@ -61,6 +63,8 @@ class GpuWorker:
         self._engine = make_engine(url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3)
         store = JobStore(self._engine, scale=settings.scale)
         self._pauses = PauseWatch(self._engine, lambda: self.owner.tell(Woken()))
+        options = Options(objective=settings.objective)
+        self._decisions = DecisionLog(settings.decisions, self.gpu.name, options) if settings.decisions else None
         self.owner = Owner(
             self.gpu,
             fleet,
@@ -68,11 +72,12 @@ class GpuWorker:
             self.lanes,
             worker=name,
             timing=Timing(scale=settings.scale, load_timeout_s=settings.load_timeout_s),
-            options=Options(objective=settings.objective),
+            options=options,
             load_options=load_options,
             simulated=self.simulated,
             paused=lambda: self._pauses.now,
             loading=lambda model: self.replies.loading(self.gpu.name, model),
+            decided=self._decisions or (lambda snapshot, decisions: None),
         )
         registry = load_registry(fleet, settings.agents)
         self.tools = Tools(
@@ -97,6 +102,7 @@ class GpuWorker:
             store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s
         )
         self._ear = Ear(self.lanes, self.owner, self._heartbeat, self.runs)
+        books = self.owner.books
         self._upkeep = UpkeepThread(
             Upkeep(
                 worker=name,
@@ -108,6 +114,9 @@ class GpuWorker:
                 max_crashes=settings.max_crashes,
                 keep_jobs_days=settings.keep_jobs_days,
                 keep_audit_months=settings.keep_audit_months,
+                learned=books.learned,
+                ledger=books.ledger,
+                foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),
             )
         )
 
@@ -135,6 +144,8 @@ class GpuWorker:
         self._upkeep.stop()
         self._pauses.stop()
         self.replies.close()
+        if self._decisions is not None:
+            self._decisions.close()
 
     def _meet_server(self) -> bool:
         try:

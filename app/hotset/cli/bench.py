@@ -16,7 +16,13 @@ def add_to(app: typer.Typer) -> None:
 def bench(
     name: Annotated[str | None, typer.Argument(help="Which; without it they are listed.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Repeat it so often; figures are medians.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs of an arm.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs of an arm (burst: of an agent).")] = None,
+    fleet: Annotated[
+        str | None, typer.Option(help="live: classic (two models fit together), single (none do), or a fleet file.")
+    ] = None,
+    scale: Annotated[float | None, typer.Option(help="live, closed, burst: wall seconds per model second.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="closed: wall minutes that the agents go on.")] = None,
+    agents: Annotated[int | None, typer.Option(min=1, help="burst: how many agents.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure hotset beside something you know, in one call, on servers of its own; nothing of yours is touched.
@@ -24,6 +30,8 @@ def bench(
     \b
     Example:  hotset bench
               hotset bench overhead --json
+              hotset bench live --fleet single --runs 3 --json
+              hotset bench closed --minutes 10
     """
     from hotset.lab import BENCHES
 
@@ -40,7 +48,8 @@ def bench(
         raise UsageError(f"There is no bench {name!r}.", remedy=f"There are {', '.join(BENCHES)}.")
     from hotset.cli.stage import bench as run
 
-    report = run(name, runs, note, jobs=jobs)
+    options = {"fleet": fleet, "scale": scale, "minutes": minutes, "agents": agents}
+    report = run(name, runs, note, jobs=jobs, **{k: v for k, v in options.items() if v is not None})
     if as_json:
         print_json(report)
     else:

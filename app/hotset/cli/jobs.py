@@ -15,7 +15,7 @@ from hotset.cli.completion import complete_agents, complete_queues, complete_sta
 from hotset.cli.output import SIMULATED, AsJson, note, print_json, seconds, table
 
 if TYPE_CHECKING:
-    from hotset.client import Client
+    from hotset.client import Client, Eta
     from hotset.jobs import JobView
     from hotset.jobs.filters import JobFilter
 
@@ -101,17 +101,23 @@ def list_jobs(
 def show(job_id: JobId, tenant: OneTenant = None, as_json: AsJson = False) -> None:
     """Show a job: its state, its result, what happened to it (the audit), and the flow that it is a step of.
 
+    While it waits, when it will start: seconds from now (model seconds), the time of day, how many are before it.
+
     \b
     Example:  hotset jobs show 0198c0de-0000-7000-8000-000000000000
     """
+    from dataclasses import asdict
+
     from hotset.client import Client
 
     with Client(tenant=tenant) as client:
         view = client.job(job_id).view
         audit = client.audit(view.id)
         tree = None if view.flow is None else client.flow(view.flow).tree()
+        eta = _eta(client, view)
     if as_json:
-        print_json({**as_object(view), "audit": [_entry(row) for row in audit]})
+        shown = None if eta is None else asdict(eta)
+        print_json({**as_object(view), "eta": shown, "audit": [_entry(row) for row in audit]})
         return
     facts = {k: v for k, v in as_object(view).items() if k != "result" and v not in (None, {})}
     typer.echo(
@@ -125,6 +131,9 @@ def show(job_id: JobId, tenant: OneTenant = None, as_json: AsJson = False) -> No
             ("at", "action", "attempt", "by"), [(_time(a["at"]), a["action"], a["attempt"], a["actor"]) for a in audit]
         )
     )
+    if eta is not None:
+        when = f"in {seconds(eta.start_in_s)} s, at {_time(eta.at)}" if eta.at is not None else "unknown when"
+        typer.echo(f"\nIt will start {when}: {eta.basis}")
     if tree is not None:
         typer.echo(f"\n{tree}")
     if view.result is not None:
@@ -369,6 +378,17 @@ def _say_change(view: JobView, *, as_json: bool) -> None:
         clock = datetime.now(UTC).strftime("%H:%M:%S")
         typer.echo(f"{clock}  {view.id}  {view.agent}  {view.state}{attempt}{after}{why}")
     sys.stdout.flush()
+
+
+def _eta(client: Client, view: JobView) -> Eta | None:
+    """Left out, with a note, while the broker is away: the job itself is in Postgres."""
+    from hotset.errors import BrokerUnavailable
+
+    try:
+        return client.eta(view.id)
+    except BrokerUnavailable as e:
+        note(f"When it will start is not known: {e}")
+        return None
 
 
 def _entry(row: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,9 @@ from hotset.cli import (
     servers,
     simulate,
     status,
+    swaps,
     top,
+    trace,
     worker,
 )
 
@@ -73,12 +75,14 @@ agents.add_to(app)
 status.add_to(app)
 top.add_to(app)
 models.add_to(app)
+swaps.add_to(app)
 queues.add_to(app)
 gpus.add_to(app)
 audit.add_to(app)
 doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
+trace.add_to(app)
 bench.add_to(app)
 config.add_to(app)
 completion.add_to(app)

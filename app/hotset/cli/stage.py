@@ -47,11 +47,12 @@ def bench(
     progress: Callable[[str], None] = lambda _: None,
     *,
     jobs: int | None = None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Run a bench of `hotset.lab` on servers that are started for it. Raises as `run_bench` and the servers do."""
-    bench_named(name)  # before anything is started
+    bench_named(name, options)  # before anything is started
     with open_stage() as stage:
-        return run_bench(name, stage=stage, runs=runs, jobs=jobs, progress=progress)
+        return run_bench(name, stage=stage, runs=runs, jobs=jobs, progress=progress, **options)
 
 
 @contextlib.contextmanager

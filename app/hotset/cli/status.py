@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from hotset.cli.output import SIMULATED, AsJson, print_json, table
+from hotset.cli.swaps import last_hour, say_hour
 
 if TYPE_CHECKING:
     from hotset.broker import GpuState
@@ -22,7 +23,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show the jobs of each queue by state, what each GPU holds, what is paused, and the versions.
+    """Show the jobs of each queue by state, what each GPU holds, what is paused, goodput, and the versions.
+
+    Goodput and the distance to unlimited VRAM: see `hotset swaps`.
 
     \b
     Example:  hotset status
@@ -37,12 +40,14 @@ def status(as_json: AsJson = False) -> None:
         gpus = read_gpus(client.settings)
         pauses = client.pauses()
         known = versions(client)
+        hour = last_hour(client)
     if as_json:
         print_json(
             {
                 "queues": counts,
                 "gpus": {name: asdict(gpu) for name, gpu in gpus.items()},
                 "paused": [asdict(pause) for pause in pauses],
+                "last_hour": hour,
                 "versions": known,
             }
         )
@@ -58,6 +63,8 @@ def status(as_json: AsJson = False) -> None:
         what = f"GPU {pause.name}" if pause.kind == "gpu" else f"Queue {pause.name}"
         why = f": {pause.reason}" if pause.reason else ""
         typer.echo(f"{what} is paused since {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}{why}")
+    if (said := say_hour(hour)) is not None:
+        typer.echo(f"\n{said}")
     typer.echo("\n" + ", ".join(f"{name} {version or 'unknown'}" for name, version in known.items()))
     if any(gpu.simulated for gpu in gpus.values()):
         typer.echo(f"\n{SIMULATED}: the model server simulates its GPU; its words mean nothing.")

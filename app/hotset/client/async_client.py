@@ -19,6 +19,7 @@ from uuid import UUID
 from hotset.agents.own import OwnAgent
 from hotset.client import following, forks, waiting
 from hotset.client.client import Asked, Client
+from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
 from hotset.client.job import Handle, Job, Jobs
 from hotset.client.steps import AsyncEach, Plan, arun
@@ -103,6 +104,11 @@ class AsyncJob(Handle):
     def position(self) -> _Later[int | None]:
         """See `Job.position`."""
         return _Later(lambda: self._call(lambda: self._sync.position))
+
+    @property
+    def eta(self) -> _Later[Eta | None]:
+        """See `Job.eta`."""
+        return _Later(lambda: self._call(lambda: self._sync.eta))
 
     cancel = _awaited(Job.cancel)
 

@@ -24,6 +24,7 @@ from hotset.broker import Lanes
 from hotset.broker.replies import tell_ended
 from hotset.client import flows, following, forks
 from hotset.client.bulk import Operating
+from hotset.client.eta import Eta, eta
 from hotset.client.flows import FlowRun
 from hotset.client.job import Job, Jobs
 from hotset.client.listener import Listener
@@ -323,6 +324,11 @@ class Client(Operating):
         if known.state is not State.QUEUED:
             return None
         return self._lanes.position(known.queue, known.priority, job_id, suspect=known.suspect)
+
+    def eta(self, job_id: UUID) -> Eta | None:
+        """When a waiting job will start. See `Job.eta`."""
+        view = self.get(job_id)
+        return eta(view, self._lanes, self.engine, self.fleet, self.settings)
 
     def audit(self, job_id: str | UUID) -> list[dict[str, Any]]:
         """What happened to a job of this tenant, in order."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from hotset.client import following, waiting
+from hotset.client.eta import Eta
 from hotset.client.steps import Each, run
 from hotset.client.streaming import StreamEvent
 from hotset.errors import HotsetError
@@ -49,7 +50,7 @@ class Handle:
 
 
 class Job(Handle):
-    """A job of a `Client`. `status`, `view` and `position` ask each time they are read, until the job has ended."""
+    """A job of a `Client`. `status`, `view`, `position` and `eta` ask each time they are read, until it has ended."""
 
     def __init__(self, client: Client, job_id: UUID) -> None:
         super().__init__(job_id)
@@ -78,6 +79,12 @@ class Job(Handle):
         and jobs that have waited too long, may change the order.
         """
         return None if self._ended is not None else self._client.position(self._id)
+
+    @property
+    def eta(self) -> Eta | None:
+        """When it will start, from what waits before it, learned run and load times, and what the GPUs do now; None
+        when it does not wait any more. How far off such forecasts were: `hotset models --json`."""
+        return None if self._ended is not None else self._client.eta(self._id)
 
     def result(self, timeout: float | None = None) -> JobResult:
         """Wait for the result, at most `timeout` wall seconds.

@@ -7,5 +7,17 @@ The servers come from a `Stage`, which the command line makes: a bench decides w
 
 from hotset.lab.benches import BENCHES, Bench, bench_named, run_bench
 from hotset.lab.stage import Addresses, Running, Stage
+from hotset.lab.trace_check import TraceReport, check_trace, read_traces
 
-__all__ = ["BENCHES", "Addresses", "Bench", "Running", "Stage", "bench_named", "run_bench"]
+__all__ = [
+    "BENCHES",
+    "Addresses",
+    "Bench",
+    "Running",
+    "Stage",
+    "TraceReport",
+    "bench_named",
+    "check_trace",
+    "read_traces",
+    "run_bench",
+]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hotset.errors import UsageError, did_you_mean
-from hotset.lab import drain, overhead, scale, stream, submit
+from hotset.lab import burst, closed, drain, live, overhead, scale, stream, submit
 from hotset.lab.figures import Run, medians, ratios
 from hotset.lab.machine import describe_machine
 from hotset.lab.stage import Stage
 
-#: (stage, runs, jobs, progress) -> one Run after the other.
-Measure = Callable[[Stage, int, int, Callable[[str], None]], Iterator[Run]]
+#: (stage, runs, jobs, progress, **options) -> one Run after the other.
+Measure = Callable[..., Iterator[Run]]
 
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """`compared`: pairs of arms, the first divided by the second, in `figures`. `jobs`: how many an arm runs."""
+    """`compared`: pairs of arms, the first divided by the second, in `figures`. `jobs`: how many an arm runs, or
+    what the bench says that they are.
+
+    `options`: what else may be said of it; `measure` has a keyword for each, with its default.
+    """
 
     description: str
     measure: Measure
@@ -26,6 +30,7 @@ class Bench:
     figures: tuple[str, ...]
     runs: int
     jobs: int
+    options: tuple[str, ...] = ()
 
 
 BENCHES: Mapping[str, Bench] = {
@@ -69,14 +74,45 @@ BENCHES: Mapping[str, Bench] = {
         runs=3,
         jobs=1000,
     ),
+    "live": Bench(
+        "a saturated mixed load on one simulated GPU, with and without models that fit together, against three rivals",
+        live.measure,
+        live.COMPARED,
+        ("throughput_per_h", "goodput", "swaps", "wait_s_p50", "wait_s_p99", "deadline_missed"),
+        runs=1,
+        jobs=48,
+        options=("fleet", "scale"),
+    ),
+    "closed": Bench(
+        "the 131 agents of the catalogue, each submitting again when it has its answer: is everybody served alike?",
+        closed.measure,
+        (),
+        (),
+        runs=1,
+        jobs=131,
+        options=("minutes", "scale"),
+    ),
+    "burst": Bench(
+        "a thousand agents that submit at once, some short jobs each: is everybody served alike, is anything lost?",
+        burst.measure,
+        (),
+        (),
+        runs=1,
+        jobs=5,
+        options=("agents", "scale"),
+    ),
 }
 
 
-def bench_named(name: str) -> Bench:
-    """The bench of that name. Raises UsageError, with the nearest names."""
+def bench_named(name: str, options: Iterable[str] = ()) -> Bench:
+    """The bench of that name, if it has these options. Raises UsageError, with the nearest names."""
     bench = BENCHES.get(name)
     if bench is None:
         raise UsageError(f"There is no bench {name!r}.", remedy=did_you_mean(name, BENCHES, "hotset bench"))
+    for option in options:
+        if option not in bench.options:
+            has = ", ".join(f"--{known}" for known in bench.options) or "none"
+            raise UsageError(f"The bench {name!r} has no option {option!r}.", remedy=f"Of its own it has {has}.")
     return bench
 
 
@@ -87,23 +123,28 @@ def run_bench(
     runs: int | None = None,
     jobs: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
+    **options: Any,
 ) -> dict[str, Any]:
     """Run a bench; figures are medians over the runs. `runs` and `jobs` (per arm) default to the bench's own.
 
-    Raises UsageError for an unknown name or numbers below 1, and what the servers raise.
+    `options` are those that the bench names. Raises UsageError for an unknown name or option or numbers below 1, and
+    what the servers raise.
     """
-    bench = bench_named(name)
+    bench = bench_named(name, options)
     runs = bench.runs if runs is None else runs
     jobs = bench.jobs if jobs is None else jobs
     if runs < 1 or jobs < 1:
         raise UsageError(f"A bench of {runs} runs of {jobs} jobs measures nothing.", remedy="Give 1 or more.")
     machine = describe_machine(stage.fresh())
-    done = list(bench.measure(stage, runs, jobs, progress))
+    done = list(bench.measure(stage, runs, jobs, progress, **options))
+    arms = done[0]
+    compared = [(arm, other) for arm, other in bench.compared if arm in arms and other in arms]
     return {
         "bench": name,
-        "arms": {arm: medians([run[arm] for run in done]) for arm in done[0]},
-        "ratios": {f"{arm}/{other}": ratios(done, arm, other, bench.figures) for arm, other in bench.compared},
+        "arms": {arm: medians([run[arm] for run in done]) for arm in arms},
+        "ratios": {f"{arm}/{other}": ratios(done, arm, other, bench.figures) for arm, other in compared},
         "runs": runs,
         "jobs": jobs,
+        **({"options": options} if options else {}),
         "machine": machine,
     }

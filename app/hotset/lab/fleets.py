@@ -1,4 +1,4 @@
-"""Fleet files for benches: the classic models on as many equal GPUs as asked for, each with a server of its own."""
+"""Fleet files for benches: one kind of GPU as often as asked for, each with a server of its own; classic models."""
 
 from __future__ import annotations
 
@@ -6,15 +6,26 @@ import json
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
+from hotset.fleet import Fleet
 from hotset.fleet_file import classic_fleet
 
+#: Sizes with which no two of the classic models fit together.
+_SINGLE_MB = {"tinyllama": 1300.0, "qwen2.5-coder:7b": 3000.0}
 
-def write_fleet(path: Path, ports: Sequence[int]) -> list[str]:
-    """A fleet with one classic GPU per port; their names. JSON is YAML."""
+
+def single_fleet() -> Fleet:
+    """The classic fleet without co-residency: each model fits alone only."""
     classic = classic_fleet()
+    models = {m.name: replace(m, size_mb=_SINGLE_MB.get(m.name, m.size_mb)) for m in classic.models.values()}
+    return replace(classic, models=models)
+
+
+def write_fleet(path: Path, ports: Sequence[int], fleet: Fleet | None = None) -> list[str]:
+    """The fleet (default: the classic one) with its first GPU once per port; their names. JSON is YAML."""
+    classic = fleet or classic_fleet()
     shape = asdict(classic.gpus[0])
     names = [f"gpu{i}" for i in range(len(ports))]
     gpus = [

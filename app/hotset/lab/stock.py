@@ -9,6 +9,7 @@ set by the bench that starts it.
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,9 +17,13 @@ from urllib.parse import urlsplit
 import httpx
 from celery import Celery
 
+from hotset.errors import Unavailable
+from hotset.lab.stage import Running
+
 TASK = "stock.run"
 #: The database number of the same broker that stock Celery gets.
 _BESIDE = 1
+_READY_S = 30.0
 
 
 def make_stock_app(broker_url: str, backend_url: str | None = None, server: str = "") -> Celery:
@@ -40,9 +45,19 @@ def broker_beside(url: str) -> str:
     return urlsplit(url)._replace(path=f"/{_BESIDE}").geturl()
 
 
+def wait_until_ready(app: Celery, worker: Running) -> None:
+    """Until a worker of the application, ours or a stock one, takes messages. Raises Unavailable."""
+    deadline = time.monotonic() + _READY_S
+    while not app.control.ping(timeout=1.0, limit=1):
+        worker.check()
+        if time.monotonic() > deadline:
+            raise Unavailable(f"A Celery worker was not ready within {_READY_S:g} s.")
+
+
 @cache
 def _http(server: str) -> httpx.Client:
-    return httpx.Client(base_url=server, timeout=60.0, trust_env=False)
+    # As long as whoever does not want to lose a task would wait for a cold model behind a busy one.
+    return httpx.Client(base_url=server, timeout=600.0, trust_env=False)
 
 
 def __getattr__(name: str) -> Celery:

@@ -45,9 +45,9 @@ def _attempt(tools: Tools, run: ActiveRun) -> Outcome | None:
     began = time.monotonic()
     outcome = infer(tools, run, lambda: prepare(tools, attempt))
     run_s = (time.monotonic() - began) / tools.scale
-    tools.tell_owner(
-        Inferred(run.claim, attempt.queue, run_s if outcome and outcome.state is State.SUCCEEDED else None)
-    )
+    done = outcome is not None and outcome.state is State.SUCCEEDED
+    tokens = int(outcome.usage.get("output_tokens") or 0) if outcome is not None else 0
+    tools.tell_owner(Inferred(run.claim, attempt.queue, run_s if done else None, attempt.agent, tokens))
     if outcome is None:
         _hand_back(tools, attempt, run)
         return None

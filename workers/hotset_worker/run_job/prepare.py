@@ -23,12 +23,10 @@ def prepare(tools: Tools, attempt: Attempt) -> Prompt:
             f"The fleet has no queue {attempt.queue!r}, in which job {attempt.id} waits.", remedy="Add it to the fleet."
         )
     model = tools.fleet.models[queue.model]
-    return Prompt(
-        model=model.name,
-        prompt=_with_answers(tools, attempt),
-        system=agent.system,
-        options=generation_options(agent, model, queue.tier, attempt.options),
-    )
+    options = generation_options(agent, model, queue.tier, attempt.options)
+    if tools.simulated:
+        options = {**options, "hotset_job": str(attempt.id)}  # its name in the model server's trace
+    return Prompt(model=model.name, prompt=_with_answers(tools, attempt), system=agent.system, options=options)
 
 
 def _agent(tools: Tools, attempt: Attempt) -> Agent:

@@ -12,7 +12,12 @@ from uuid import UUID
 from hotset.broker import Lanes, Replies
 from hotset.errors import Unavailable
 from hotset.store import JobStore, retention
+from hotset.store import ledger as records
 from hotset.store import upkeep as store
+from hotset_worker import foresight, learning, ledger
+from hotset_worker.foresight import Foresight
+from hotset_worker.learning import Learned
+from hotset_worker.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +35,9 @@ class Upkeep:
     max_crashes: int
     keep_jobs_days: int
     keep_audit_months: int
+    learned: Learned
+    ledger: Ledger
+    foresight: Foresight
 
     def tasks(self) -> list[tuple[float, Callable[[], None]]]:
         """(interval, task)."""
@@ -39,6 +47,12 @@ class Upkeep:
             (1.0, self.reap),
             (1.0, self.expire),
             (1.0, self.restore_claims),
+            (ledger.WRITE_S, self.write_swaps),
+            (ledger.WRITE_SLOTS_S, self.write_slots),
+            (learning.WRITE_S, self.write_costs),
+            (learning.READ_S, self.read_costs),
+            (foresight.LOOK_S, self.compare_forecasts),
+            (3600.0, self.trim_ledger),
             (20.0, self.compare_with_broker),
             (10.0, self.remove_old_jobs),
             (3600.0, self.drop_old_months),
@@ -99,12 +113,37 @@ class Upkeep:
     def make_partitions(self) -> None:
         store.make_partitions(self.store.engine)
 
+    # ---- what this worker's GPU did, and what was learned of it ----------------------------------------------
+
+    def write_swaps(self) -> None:
+        self.ledger.write(self.store.engine)
+
+    def write_slots(self) -> None:
+        self.ledger.write_slots(self.store.engine)
+
+    def write_costs(self) -> None:
+        self.learned.write(self.store.engine)
+
+    def read_costs(self) -> None:
+        self.learned.read(self.store.engine)
+
+    def compare_forecasts(self) -> None:
+        self.foresight.look(self.store.engine)
+
+    def trim_ledger(self) -> None:
+        records.trim(self.store.engine)
+
+    def last_words(self) -> list[Callable[[], None]]:
+        """What is written once more when the worker stops."""
+        return [self.write_swaps, self.write_slots, self.write_costs]
+
 
 class UpkeepThread:
     """Runs the tasks until it is stopped. A server that is away is waited for."""
 
     def __init__(self, upkeep: Upkeep) -> None:
         self._tasks = upkeep.tasks()
+        self._last_words = upkeep.last_words()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._main, name="hotset-upkeep", daemon=True)
 
@@ -115,6 +154,8 @@ class UpkeepThread:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=10)
+        for task in self._last_words:
+            self._once(task)
 
     def _main(self) -> None:
         due = {i: time.monotonic() for i in range(len(self._tasks))}

@@ -9,12 +9,13 @@ local deadline = 'hs:deadline:' .. queue .. ':' .. lane
 local due = redis.call('ZSCORE', deadline, id)
 if not due then return false end
 
-local ahead
+-- The rank, not a count of earlier deadlines: jobs that were submitted together have the same one.
+local ahead = redis.call('ZRANK', deadline, id)
 if tonumber(due) >= now then
-  ahead = redis.call('ZCOUNT', deadline, now, '(' .. due)
+  ahead = ahead - redis.call('ZCOUNT', deadline, '-inf', '(' .. now)
 else
   -- Its deadline has passed: those that can still meet theirs go first, then the oldest.
-  ahead = redis.call('ZCOUNT', deadline, now, '+inf') + redis.call('ZCOUNT', deadline, '-inf', '(' .. due)
+  ahead = ahead + redis.call('ZCOUNT', deadline, now, '+inf')
 end
 for i = 4, #ARGV do
   ahead = ahead + redis.call('ZCARD', 'hs:arrival:' .. queue .. ':' .. ARGV[i])
