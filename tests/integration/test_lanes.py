@@ -16,7 +16,7 @@ from hotset.broker import Lanes
 from hotset.errors import BrokerUnavailable
 from hotset.jobs import Priority, Routing
 from hotset.scheduling import Selector
-from hotset.simulator.lanes import Lane
+from hotset.simulator.lanes import Queue
 
 BASE = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -49,35 +49,36 @@ STEP = st.one_of(
 @given(steps=st.lists(STEP, max_size=40))
 def test_selectors_take_the_same_job_in_redis_and_in_the_simulator(lanes: Lanes, steps: list[tuple]) -> None:
     lanes.redis.flushdb()
-    reference = Lane()
+    reference = Queue()
     claims = 0
     for step in steps:
         if step[0] == "add":
             _, number, arrival, deadline, past = step
             member = str(UUID(int=number))
-            if member in reference:
+            if "normal" in reference.lanes() and member in reference.lanes()["normal"]:
                 continue
             deadline_s = deadline + (PAST_S if past else 0)
             lanes.publish([routing(number, arrival_s=arrival, deadline_s=deadline_s)])
-            reference.add(member, arrival, deadline_s)
+            reference.add("normal", member, arrival, deadline_s, tenant="default", agent="a")
         else:
             selector: Selector = step[1]
             # The broker's now lies between the two worlds of deadlines: any moment between does.
-            expected = reference.pick(selector, PAST_S / 2)
+            expected = reference.pick("normal", selector, PAST_S / 2)
             claims += 1
             message = lanes.claim("qwen", "normal", selector, f"claim-{claims}")
             assert (json.loads(message)["headers"]["id"] if message else None) == expected
             if expected is not None:
-                reference.remove(expected)
+                reference.remove("normal", expected, PAST_S / 2)
     state = lanes.snapshot({"qwen": 60})
     waiting = {lane.name: lane for lane in state.lanes}
     assert sum(lane.waiting for lane in state.lanes) == len(reference)
     if len(reference):
-        count, due = reference.savable(PAST_S / 2)
+        jobs = reference.lanes()["normal"]
+        count, due = jobs.savable(PAST_S / 2)
         lane = waiting["normal"]
         assert lane.savable == count
         assert lane.next_deadline == (None if due is None else BASE.timestamp() + due)
-        assert lane.oldest_arrival == BASE.timestamp() + (reference.oldest_arrival() or 0)
+        assert lane.oldest_arrival == BASE.timestamp() + (jobs.oldest_arrival() or 0)
 
 
 def test_a_job_published_twice_waits_once(lanes: Lanes) -> None:

@@ -24,10 +24,12 @@ from hotset.errors import BrokerUnavailable, HotsetError
 from hotset.fleet import Fleet, Gpu, Model
 from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
+    NOBODY,
     GpuView,
     Lane,
     Load,
     Options,
+    Others,
     QueueView,
     Resident,
     Run,
@@ -35,6 +37,7 @@ from hotset.scheduling import (
     Switch,
     Wait,
     decide,
+    others,
 )
 from hotset_worker.hot_set import HotSet
 
@@ -270,7 +273,7 @@ class Owner:
         state = self._lanes.snapshot(self._deadlines)
         self._offset = state.now - time.monotonic()
         snapshot = self._snapshot(state)
-        for decision in decide(snapshot, self._gpu.name, self._options):
+        for decision in decide(snapshot, self._options):
             match decision:
                 case Run(_, queue_name, lane, selector, model, reason):
                     grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
@@ -307,20 +310,25 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if not self._resting(q.model)
+            if lanes[q.name] and not self._resting(q.model)
         )
+        runs: dict[str, float] = {}
+        for q in self._fleet.queues.values():
+            runs[q.model] = max(runs.get(q.model, 0.0), self._run_s[q.name])
         return Snapshot(
             now=state.now / scale,
             queues=queues,
-            gpus=(self._hot.view(), *self._others(state.now / scale)),
+            gpu=self._hot.view(),
             models=self._models,
+            runs=runs,
             max_wait_s=self._fleet.max_wait_s,
+            others=self._others(state.now / scale),
         )
 
-    def _others(self, now: float) -> tuple[GpuView, ...]:
+    def _others(self, now: float) -> Others:
         if len(self._fleet.gpus) == 1:
-            return ()
-        return tuple(_view(s, now) for name, s in self._board.read().items() if name != self._gpu.name)
+            return NOBODY
+        return others(_view(s, now) for name, s in self._board.read().items() if name != self._gpu.name)
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""

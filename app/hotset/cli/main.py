@@ -7,7 +7,23 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from hotset.cli import agents, bench, config, demo, flower, jobs, run, serve, servers, simulate, status, worker
+from hotset.cli import (
+    agents,
+    bench,
+    config,
+    demo,
+    flower,
+    jobs,
+    plan,
+    replay,
+    run,
+    serve,
+    servers,
+    simulate,
+    status,
+    worker,
+    workload,
+)
 
 app = typer.Typer(
     name="hotset",
@@ -47,6 +63,9 @@ agents.add_to(app)
 status.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
+workload.add_to(app)
+replay.add_to(app)
+plan.add_to(app)
 bench.add_to(app)
 config.add_to(app)
 

@@ -9,7 +9,10 @@ Objective = Literal["throughput", "balanced", "deadlines"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
 
 #: c of the minimum residency, by objective. Measured: see DESIGN.md.
-PATIENCE: dict[Objective, float] = {"throughput": 4.0, "balanced": 2.0, "deadlines": 1.0}
+PATIENCE: dict[Objective, float] = {"throughput": 4.0, "balanced": 2.5, "deadlines": 1.0}
+
+#: Part of the time that overdue jobs have in overload, by objective.
+OLD_SHARE: dict[Objective, float] = {"throughput": 0.35, "balanced": 0.35, "deadlines": 0.2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +25,8 @@ class Options:
     def patience(self) -> float:
         """How long a hot set is kept although a cold queue is about to miss: a factor, without unit."""
         return PATIENCE[self.objective]
+
+    @property
+    def old_share(self) -> float:
+        """How much of the time goes to jobs that are late anyhow, when not all can be served in time."""
+        return OLD_SHARE[self.objective]
