@@ -9,10 +9,10 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test chaos bench clean
+.PHONY: help install demo check test test-ollama ollama-table chaos bench clean
 
 help: ## print this
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## a virtual environment in .venv with hotset and everything its tests need
 
@@ -38,11 +38,22 @@ check: install ## style, types and layers
 test: check ## check, then every test but the slow ones
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
 
+test-ollama: install ## the contract on a real Ollama: OLLAMA_HOST=http://… MODELS=small,second,thinking,embedding
+	@test -n "$(MODELS)" || { echo "Say which models it may load: MODELS=small[,second[,thinking[,embedding]]]" >&2; exit 2; }
+	HOTSET_TEST_OLLAMA="$(or $(OLLAMA_HOST),http://127.0.0.1:11434)" HOTSET_TEST_OLLAMA_MODELS="$(MODELS)" $(BIN)/python -m pytest \
+	    tests/contracts/test_model_server_contract.py tests/contracts/test_model_server_official.py -k real $(ARGS)
+
+ollama-table: install ## the table of Ollama's points in docs/model-server.md, from the tests
+	$(BIN)/python tests/ollama_table.py
+
 chaos: install ## break the real thing on purpose, minutes long
 	$(BIN)/python -m pytest tests/chaos $(ARGS)
 
 bench: install ## the benchmarks
 	$(BIN)/python -m pytest tests/benchmarks --capture=no $(ARGS)
+
+reference: install ## docs/reference, made from the code
+	$(BIN)/python docs/make_reference.py
 
 clean: ## remove .venv and what the tools left behind
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

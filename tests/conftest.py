@@ -157,6 +157,14 @@ def stack(tmp_path: Path, database: str, broker_url: str, cache_url: str) -> Ite
         yield started
 
 
+@pytest.fixture(scope="module")
+def module_stack(tmp_path_factory: pytest.TempPathFactory, module_database: str, servers: Addresses) -> Iterator[Stack]:
+    """As `stack`, for all tests of a module: a worker takes seconds to start. They must not ask for `stack` too."""
+    broker, cache = (_flushed(url, shared=servers.shared) for url in (servers.broker_url, servers.cache_url))
+    with running(Stack(tmp_path_factory.mktemp("stack"), module_database, broker, cache)) as started:
+        yield started
+
+
 def no_service(reason: object) -> NoReturn:
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         pytest.fail(f"No servers to test with: {reason}", pytrace=False)

@@ -73,7 +73,7 @@ class Stack:
         """A GPU worker; it is connected a second or two later."""
         log = (self.folder / f"worker-{gpu}.log").open("ab")
         command = [sys.executable, "-m", "celery", "-A", "hotset_worker", "worker", "-l", "info"]
-        command += ["--without-gossip", "--without-mingle", "-n", f"{gpu}@%h"]
+        command += ["--without-gossip", "--without-mingle"]
         process = subprocess.Popen(
             command,
             env={**self.env, "HOTSET_GPU": gpu, **env},

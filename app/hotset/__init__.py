@@ -10,14 +10,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hotset.agents.own import agent as agent
+    from hotset.client import AsyncClient as AsyncClient
+    from hotset.client import AsyncFlowRun as AsyncFlowRun
+    from hotset.client import AsyncJob as AsyncJob
+    from hotset.client import AsyncJobs as AsyncJobs
     from hotset.client import Client as Client
+    from hotset.client import FlowRun as FlowRun
     from hotset.client import Job as Job
+    from hotset.client import Jobs as Jobs
     from hotset.client import StreamEvent as StreamEvent
     from hotset.errors import HotsetError as HotsetError
     from hotset.jobs import JobResult as JobResult
     from hotset.jobs import JobView as JobView
     from hotset.jobs import Priority as Priority
     from hotset.jobs import State as State
+    from hotset.jobs.flows import Flow as Flow
+    from hotset.jobs.flows import chain as chain
+    from hotset.jobs.flows import chord as chord
+    from hotset.jobs.flows import group as group
+    from hotset.jobs.flows import step as step
     from hotset.settings import Settings as Settings
     from hotset.settings import load_settings as load_settings
 
@@ -25,29 +37,53 @@ __version__ = "0.1.0"
 
 #: Where each public name lives. Loaded at first use: the command line's help needs neither database nor broker.
 _HOMES = {
+    "AsyncClient": "hotset.client",
+    "AsyncFlowRun": "hotset.client",
+    "AsyncJob": "hotset.client",
+    "AsyncJobs": "hotset.client",
     "Client": "hotset.client",
+    "Flow": "hotset.jobs.flows",
+    "FlowRun": "hotset.client",
     "HotsetError": "hotset.errors",
     "Job": "hotset.client",
     "JobResult": "hotset.jobs",
     "JobView": "hotset.jobs",
+    "Jobs": "hotset.client",
     "Priority": "hotset.jobs",
     "Settings": "hotset.settings",
     "State": "hotset.jobs",
     "StreamEvent": "hotset.client",
+    "agent": "hotset.agents.own",
+    "chain": "hotset.jobs.flows",
+    "chord": "hotset.jobs.flows",
+    "group": "hotset.jobs.flows",
     "load_settings": "hotset.settings",
+    "step": "hotset.jobs.flows",
 }
 
 __all__ = [
+    "AsyncClient",
+    "AsyncFlowRun",
+    "AsyncJob",
+    "AsyncJobs",
     "Client",
+    "Flow",
+    "FlowRun",
     "HotsetError",
     "Job",
     "JobResult",
     "JobView",
+    "Jobs",
     "Priority",
     "Settings",
     "State",
     "StreamEvent",
+    "agent",
+    "chain",
+    "chord",
+    "group",
     "load_settings",
+    "step",
 ]
 
 

@@ -30,6 +30,7 @@ _CACHE = SecretStr("redis://127.0.0.1:6380/0")
 _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _AtLeastOne = Annotated[int, Field(ge=1)]
+_Kept = Annotated[int, Field(ge=0, le=36_500)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +39,13 @@ class Settings:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
+    #: The folder of what `hotset up` starts: data, logs, addresses.
     home: Path = Path(".hotset")
+    #: Postgres, the truth.
     database_url: SecretStr = _DATABASE
+    #: Redis or Valkey with `maxmemory-policy noeviction` and AOF: it orders what waits.
     broker_url: SecretStr = _BROKER
+    #: Another Redis or Valkey, which may forget: wake-ups and streams of tokens.
     cache_url: SecretStr = _CACHE
     #: The address of the model server, for GPUs whose fleet entry names none.
     model_server: str = "http://127.0.0.1:11434"
@@ -50,30 +55,42 @@ class Settings:
     agents: Path | None = None
     #: The GPU that a worker serves; None: the fleet's only one.
     gpu: str | None = None
+    #: Who jobs belong to that do not say it.
     tenant: str = "default"
     #: Wall seconds per model second: 1 for real servers, less to rehearse faster.
     scale: _Positive = 1.0
     #: What the policy aims at: throughput, balanced or deadlines.
     objective: str = "balanced"
-    #: Wall seconds that a claim holds without a heartbeat, and between heartbeats.
+    #: Wall seconds that a claim holds without a heartbeat: how long a dead worker keeps its jobs.
     lease_s: _Positive = 15.0
+    #: Wall seconds between heartbeats; several fit into a lease.
     heartbeat_s: _Positive = 3.0
+    #: How often a job that failed is tried again, unless it says so itself.
     max_retries: _Count = 3
     #: First back-off of a retry, in model seconds; it doubles.
     retry_backoff_s: _Positive = 2.0
     #: A job that lost its lease so many times is quarantined.
     max_crashes: _AtLeastOne = 3
+    #: A longer prompt is refused at submit.
     max_prompt_chars: _AtLeastOne = 200_000
-    #: Wall seconds a model may take to its first token and between tokens, and to load.
+    #: Wall seconds a model may take to its first token.
     first_token_timeout_s: _Positive = 120.0
+    #: Wall seconds a model may take between tokens.
     stall_timeout_s: _Positive = 60.0
+    #: Wall seconds a model may take to load.
     load_timeout_s: _Positive = 330.0
     #: Rows that one transaction of `submit_many` holds.
     submit_chunk: _AtLeastOne = 10_000
+    #: `user:password` of `hotset flower`; without it Flower listens to this machine only.
+    flower_auth: SecretStr | None = None
     #: Wall seconds that running jobs get when a worker stops; then they are handed back to the queue.
     stop_grace_s: float = 10.0
     #: A row that nobody published is published by the relay after so many wall seconds.
     relay_after_s: _Positive = 2.0
+    #: Finished jobs are deleted with their results after so many days; 0: never.
+    keep_jobs_days: _Kept = 30
+    #: Whole months of the audit that are kept beside the running one; 0: all.
+    keep_audit_months: _Kept = 13
 
 
 _NAMES = tuple(f.name for f in fields(Settings))

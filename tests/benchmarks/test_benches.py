@@ -25,10 +25,15 @@ PROMISED = {
         {"jobs_per_s"},
         {"submit/celery", "submit_many/celery"},
     ),
+    "stream": (
+        {"hotset", "direct", "hotset_one", "direct_one"},
+        {"first_token_ms_p50", "added_ms_p50", "added_ms_p99", "streams", "gaps"},
+        {"hotset/direct", "hotset_one/direct_one"},
+    ),
     "scale": ({"gpus_1", "gpus_2"}, {"throughput_per_h"}, {"gpus_2/gpus_1"}),
     "drain": ({"hotset", "celery", "celery_bare"}, {"jobs_per_s"}, {"hotset/celery", "hotset/celery_bare"}),
 }
-JOBS = {"overhead": 3, "submit": 10, "scale": 4, "drain": 10}
+JOBS = {"overhead": 3, "stream": 3, "submit": 10, "scale": 4, "drain": 10}
 
 
 @pytest.mark.servers

@@ -166,7 +166,7 @@ def test_a_bad_option_is_not_worth_a_retry(server: OllamaServer) -> None:
     ("fault", "says", "status"),
     [
         ("load_crash", "process has terminated", 500),
-        ("crash", "process has terminated", None),
+        ("crash", "error was encountered while running the model", None),
         ("cut", "broke", None),
         ("repeat", "ended without its last line", None),
     ],

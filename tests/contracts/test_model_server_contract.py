@@ -1,82 +1,88 @@
 """What hotset relies on in an Ollama server, point by point; our own server and a real Ollama must both pass.
 
-Set HOTSET_TEST_OLLAMA to the base URL of a real server to run it there too, and HOTSET_TEST_OLLAMA_MODEL to a small
-model that it has (default tinyllama). Numbers in names are those of docs/model-server.md.
+`make test-ollama OLLAMA_HOST=http://127.0.0.1:11434 MODELS=tinyllama,qwen2.5:0.5b,deepseek-r1:1.5b,all-minilm` runs
+it on a real server too. MODELS are the models that it may load and unload, by their roles: a small one, a second,
+one that thinks, one that embeds. Roles that are left empty or out are skipped. No other model may be loaded there when
+it begins, as loading these could evict it; afterwards these are unloaded. `ollama(n)` are the points of
+docs/model-server.md.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
-import os
+import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from datetime import datetime
 
-import httpx
-import ollama
 import pytest
 
-from hotset.fleet import Fleet, Gpu, Model, Queue
-from hotset.models import canonical
-from hotset.modelserver import serving
-
-FLEET = Fleet(
-    gpus=(Gpu("gpu0", vram_mb=3686, slots=2),),
-    models={"tinyllama": Model("tinyllama", 800, 2.0), "deepseek-r1:8b": Model("deepseek-r1:8b", 3200, 6.0)},
-    queues={"tinyllama": Queue("tinyllama", "tinyllama", "light", 30.0, 2.0)},
-)
+from ollama_server import OLLAMA, SHORT, Server, until
 
 
-@dataclass(frozen=True)
-class Server:
-    http: httpx.Client
-    official: ollama.Client
-    model: str
-
-    def generate(self, **body: Any) -> httpx.Response:
-        return self.http.post("/api/generate", json={"model": self.model, **body})
-
-    def resident(self) -> set[str]:
-        return {canonical(row["name"]) for row in self.http.get("/api/ps").json()["models"]}
-
-
-OLLAMA = os.environ.get("HOTSET_TEST_OLLAMA", "")
-
-
-@pytest.fixture(params=["simulated", "real"] if OLLAMA else ["simulated"], scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    with contextlib.ExitStack() as stack:
-        if request.param == "simulated":
-            url, model = stack.enter_context(serving(FLEET, "gpu0", scale=0.01)), "tinyllama"
-        else:
-            url, model = OLLAMA, os.environ.get("HOTSET_TEST_OLLAMA_MODEL", "tinyllama")
-        http = stack.enter_context(httpx.Client(base_url=url, timeout=120.0, trust_env=False, verify=False))
-        official = ollama.Client(host=url, timeout=120.0, trust_env=False, verify=False)
-        stack.callback(official._client.close)
-        yield Server(http, official, canonical(model))
-
-
-def eventually_gone(server: Server, timeout_s: float = 20.0) -> bool:
-    deadline = time.monotonic() + timeout_s
-    while server.model in server.resident():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
+def eventually_gone(server: Server) -> bool:
+    until(lambda: server.model not in server.resident())
     return True
 
 
-SHORT = {"num_predict": 8}
-
-
-@pytest.mark.skipif(not OLLAMA, reason="HOTSET_TEST_OLLAMA is not set: only our own server is asked")
+@pytest.mark.skipif(not OLLAMA, reason="only our own server is asked: `make test-ollama` asks a real one too")
 def test_a_real_ollama_is_asked_too() -> None:
     """One line in the report instead of one for each test."""
 
 
-def test_26_an_empty_prompt_loads_and_answers_with_one_object(server: Server) -> None:
+@pytest.mark.ollama(9)
+def test_another_num_ctx_reloads_the_model(server: Server) -> None:
+    for context in (2048, 1024):
+        server.generate(keep_alive=-1, options={"num_ctx": context})
+        assert server.row()["context_length"] == context
+
+
+@pytest.mark.ollama(13)
+def test_a_model_is_listed_when_it_is_loaded_and_not_before(server: Server) -> None:
+    model = server.the("second")
+    server.unload(model)
+    listed: list[tuple[bool, bool]] = []
+    answered = threading.Event()
+
+    def load() -> None:
+        server.http.post("/api/generate", json={"model": model, "keep_alive": -1})
+        answered.set()
+
+    loader = threading.Thread(target=load)
+    loader.start()
+    while not answered.is_set():
+        before = answered.is_set()
+        listed.append((before, model in server.resident()))
+        time.sleep(0.02)
+    loader.join()
+    assert (False, False) in listed
+    assert model in server.resident()
+
+
+@pytest.mark.ollama(14)
+def test_leaving_aborts_a_load(server: Server) -> None:
+    server.unload()
+    server.leave_after(0.05, {"model": server.model, "prompt": "", "keep_alive": -1})
+    if server.model in server.resident():
+        pytest.skip("it loads in less than 50 ms here")
+    time.sleep(0.5 if server.scale < 1 else 5.0)
+    assert server.model not in server.resident()
+
+
+@pytest.mark.ollama(24)
+def test_the_last_keep_alive_wins(server: Server) -> None:
+    for keep_alive in (7200, 3600):
+        server.generate(keep_alive=keep_alive)
+        ends = datetime.fromisoformat(server.row()["expires_at"])
+        left_s = (ends - datetime.now(ends.tzinfo)).total_seconds()
+        assert left_s == pytest.approx(keep_alive * server.scale, rel=0.02, abs=2.0)
+    server.generate(prompt="hi", stream=False, options=SHORT)
+    again = datetime.fromisoformat(server.row()["expires_at"])
+    assert again >= ends, "what says nothing leaves it as it was, and starts it again"
+
+
+@pytest.mark.ollama(26)
+def test_an_empty_prompt_loads_and_answers_with_one_object(server: Server) -> None:
     answer = server.generate(keep_alive=-1)
     assert answer.status_code == 200
     said = answer.json()
@@ -84,35 +90,41 @@ def test_26_an_empty_prompt_loads_and_answers_with_one_object(server: Server) ->
     assert server.model in server.resident()
 
 
-def test_26_a_chat_without_messages_loads(server: Server) -> None:
+@pytest.mark.ollama(26)
+def test_a_chat_without_messages_loads(server: Server) -> None:
     said = server.http.post("/api/chat", json={"model": server.model, "messages": []}).json()
     assert (said["done_reason"], said["message"]["content"]) == ("load", "")
 
 
-def test_25_keep_alive_0_without_a_prompt_unloads(server: Server) -> None:
+@pytest.mark.ollama(25)
+def test_keep_alive_0_without_a_prompt_unloads(server: Server) -> None:
     server.generate(keep_alive=-1)
     said = server.generate(keep_alive=0).json()
     assert (said["done"], said["done_reason"]) == (True, "unload")
     assert eventually_gone(server)
 
 
-def test_25_keep_alive_0_with_a_prompt_unloads_when_idle(server: Server) -> None:
+@pytest.mark.ollama(25)
+def test_keep_alive_0_with_a_prompt_unloads_when_idle(server: Server) -> None:
     assert server.generate(prompt="hi", stream=False, options=SHORT, keep_alive=0).json()["done"] is True
     assert eventually_gone(server)
 
 
 @pytest.mark.parametrize("keep_alive", [300, "5m", "1h30m", -1, "-1s"])
-def test_23_keep_alive_is_seconds_or_a_duration(server: Server, keep_alive: object) -> None:
+@pytest.mark.ollama(23)
+def test_keep_alive_is_seconds_or_a_duration(server: Server, keep_alive: object) -> None:
     assert server.generate(keep_alive=keep_alive).status_code == 200
 
 
-def test_23_a_number_without_a_unit_in_a_string_is_refused(server: Server) -> None:
+@pytest.mark.ollama(23)
+def test_a_number_without_a_unit_in_a_string_is_refused(server: Server) -> None:
     answer = server.generate(keep_alive="300")
     assert answer.status_code == 400
     assert "missing unit in duration" in answer.json()["error"]
 
 
-def test_27_29_a_stream_is_one_object_a_line_and_the_last_has_the_figures(server: Server) -> None:
+@pytest.mark.ollama(27, 29)
+def test_a_stream_is_one_object_a_line_and_the_last_has_the_figures(server: Server) -> None:
     with server.http.stream(
         "POST", "/api/generate", json={"model": server.model, "prompt": "Count to ten.", "options": SHORT}
     ) as answer:
@@ -128,19 +140,22 @@ def test_27_29_a_stream_is_one_object_a_line_and_the_last_has_the_figures(server
     assert "".join(line["response"] for line in lines)
 
 
-def test_27_without_streaming_it_is_one_object(server: Server) -> None:
+@pytest.mark.ollama(27)
+def test_without_streaming_it_is_one_object(server: Server) -> None:
     answer = server.generate(prompt="Count to ten.", stream=False, options=SHORT)
     assert answer.headers["content-type"] == "application/json; charset=utf-8"
     said = answer.json()
     assert said["done"] and said["response"] and said["eval_count"] > 0
 
 
-def test_29_num_predict_ends_with_length(server: Server) -> None:
+@pytest.mark.ollama(29)
+def test_num_predict_ends_with_length(server: Server) -> None:
     said = server.generate(prompt="Write a long story.", stream=False, options={"num_predict": 3}).json()
     assert (said["done_reason"], said["eval_count"]) == ("length", 3)
 
 
-def test_29_chat_says_messages(server: Server) -> None:
+@pytest.mark.ollama(29)
+def test_chat_says_messages(server: Server) -> None:
     messages = [{"role": "user", "content": "Hello"}]
     with server.http.stream(
         "POST", "/api/chat", json={"model": server.model, "messages": messages, "options": SHORT}
@@ -150,47 +165,79 @@ def test_29_chat_says_messages(server: Server) -> None:
     assert lines[-1]["done"] and "".join(line["message"]["content"] for line in lines)
 
 
-@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/embed", "/api/show"])
-def test_33_an_unknown_model_is_404(server: Server, path: str) -> None:
+@pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/show", "/api/embed"])
+@pytest.mark.ollama(33)
+def test_an_unknown_model_is_404(server: Server, path: str) -> None:
     body = {"model": "no-such-model", "prompt": "x", "messages": [{"role": "user", "content": "x"}], "input": "x"}
     answer = server.http.post(path, json=body)
     assert answer.status_code == 404
-    assert answer.json()["error"].startswith("model 'no-such-model")
+    wanted = ("model 'no-such-model", 'model "no-such-model')  # /api/embed has words of its own
+    assert answer.json()["error"].startswith(wanted[path == "/api/embed"])
 
 
-def test_33_a_chat_needs_a_model(server: Server) -> None:
+@pytest.mark.ollama(33)
+def test_a_chat_needs_a_model(server: Server) -> None:
     answer = server.http.post("/api/chat", json={"messages": []})
     assert (answer.status_code, answer.json()) == (400, {"error": "model is required"})
 
 
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat", "/api/embed"])
-def test_33_a_request_needs_a_body(server: Server, path: str) -> None:
+@pytest.mark.ollama(33)
+def test_a_request_needs_a_body(server: Server, path: str) -> None:
     answer = server.http.post(path)
     assert (answer.status_code, answer.json()) == (400, {"error": "missing request body"})
 
 
-def test_34_an_option_of_a_wrong_type_is_500(server: Server) -> None:
+@pytest.mark.ollama(34)
+def test_an_option_of_a_wrong_type_is_500(server: Server) -> None:
     answer = server.generate(prompt="hi", options={"num_ctx": "many"})
     assert (answer.status_code, answer.json()) == (500, {"error": 'option "num_ctx" must be of type integer'})
 
 
-def test_34_unknown_options_are_ignored(server: Server) -> None:
+@pytest.mark.ollama(34)
+def test_unknown_options_are_ignored(server: Server) -> None:
     options = {**SHORT, "no_such_option": 1}
     assert server.generate(prompt="hi", stream=False, options=options).status_code == 200
 
 
-def test_35_think_on_a_model_that_cannot_is_400(server: Server) -> None:
+@pytest.mark.ollama(35)
+def test_think_on_a_model_that_cannot_is_400(server: Server) -> None:
     answer = server.generate(prompt="hi", think=True)
     assert answer.status_code == 400
     assert answer.json()["error"] == f'"{server.model}" does not support thinking'
 
 
-def test_36_format_json_gives_an_object(server: Server) -> None:
+@pytest.mark.ollama(35)
+def test_a_thinking_model_thinks_unless_told_not_to(server: Server) -> None:
+    body = {
+        "model": server.the("thinking"),
+        "messages": [{"role": "user", "content": "2+2?"}],
+        "options": {"num_predict": 200},
+        "stream": False,
+    }
+    said = server.http.post("/api/chat", json=body).json()["message"]
+    assert said["thinking"]
+    assert "thinking" not in server.http.post("/api/chat", json={**body, "think": False}).json()["message"]
+    for think in (True, "high"):
+        assert server.http.post("/api/chat", json={**body, "think": think}).json()["message"]["thinking"]
+    assert server.http.post("/api/chat", json={**body, "think": "hard"}).status_code == 400
+
+
+@pytest.mark.ollama(36)
+def test_a_format_that_is_none_is_refused(server: Server) -> None:
+    answer = server.generate(prompt="hi", format="xml", stream=False, options=SHORT)
+    assert answer.status_code == 500
+    assert answer.json()["error"].endswith('expected "json" or a valid JSON Schema object')
+
+
+@pytest.mark.ollama(36)
+def test_format_json_gives_an_object(server: Server) -> None:
     said = server.generate(prompt="An object in JSON.", format="json", stream=False, options={"num_predict": 400})
     assert isinstance(json.loads(said.json()["response"]), dict)
 
 
-def test_36_a_schema_is_kept(server: Server) -> None:
+@pytest.mark.ollama(36)
+def test_a_schema_is_kept(server: Server) -> None:
     schema = {
         "type": "object",
         "properties": {"age": {"type": "integer"}, "kind": {"enum": ["cat", "dog"]}},
@@ -201,7 +248,8 @@ def test_36_a_schema_is_kept(server: Server) -> None:
     assert isinstance(pet["age"], int) and pet["kind"] in ("cat", "dog")
 
 
-def test_37_embeddings_are_normalised(server: Server) -> None:
+@pytest.mark.ollama(37)
+def test_embeddings_are_normalised(server: Server) -> None:
     said = server.http.post("/api/embed", json={"model": server.model, "input": ["one thing", "another"]}).json()
     assert len(said["embeddings"]) == 2
     for vector in said["embeddings"]:
@@ -209,22 +257,60 @@ def test_37_embeddings_are_normalised(server: Server) -> None:
     assert said["prompt_eval_count"] > 0
 
 
-def test_37_an_input_too_long_is_400_when_it_may_not_be_cut(server: Server) -> None:
+@pytest.mark.ollama(37)
+def test_an_input_too_long_is_400_when_it_may_not_be_cut(server: Server) -> None:
     body = {"model": server.model, "input": "many words " * 60_000, "truncate": False}
     answer = server.http.post("/api/embed", json=body)
     assert answer.status_code == 400
     assert "input length exceeds the context length" in answer.json()["error"]
 
 
-def test_38_ps_lists_what_is_loaded(server: Server) -> None:
+@pytest.mark.ollama(37)
+def test_an_embedding_model_embeds_and_does_not_speak(server: Server) -> None:
+    model = server.the("embedding")
+    loaded = server.http.post("/api/embed", json={"model": model, "input": []}).json()
+    assert loaded["embeddings"] == [], "without input it only loads"
+    one, three = (
+        server.http.post("/api/embed", json={"model": model, "input": given}).json()
+        for given in ("one thing", ["one thing", "another", "one thing"])
+    )
+    assert {"model", "embeddings", "total_duration", "prompt_eval_count"} <= one.keys()
+    assert three["embeddings"][0] == pytest.approx(three["embeddings"][2], abs=1e-3)
+    assert one["embeddings"][0] == pytest.approx(three["embeddings"][0], abs=1e-3)
+    assert one["embeddings"][0] != pytest.approx(three["embeddings"][1], abs=1e-3)
+    for body, words in (({"input": [1]}, "invalid input type"), ({"input": 5}, "invalid input type")):
+        answer = server.http.post("/api/embed", json={"model": model, **body})
+        assert (answer.status_code, answer.json()["error"]) == (400, words)
+    answer = server.http.post("/api/generate", json={"model": model, "prompt": "hi"})
+    assert (answer.status_code, answer.json()) == (400, {"error": f'"{model}" does not support generate'})
+
+
+@pytest.mark.ollama(37)
+def test_fewer_dimensions_are_normalised_again(server: Server) -> None:
+    body = {"model": server.the("embedding"), "input": "one thing", "dimensions": 16}
+    (vector,) = server.http.post("/api/embed", json=body).json()["embeddings"]
+    assert len(vector) == 16 and math.isclose(math.hypot(*vector), 1.0, rel_tol=1e-3)
+
+
+@pytest.mark.ollama(37)
+def test_the_older_route_embeds_one_prompt(server: Server) -> None:
+    model = server.the("embedding")
+    assert server.http.post("/api/embeddings", json={"model": model, "prompt": "hi"}).json()["embedding"]
+    assert server.http.post("/api/embeddings", json={"model": model, "prompt": ""}).json() == {"embedding": []}
+    assert server.http.post("/api/embeddings", json={"prompt": "hi"}).json() == {"error": "model is required"}
+
+
+@pytest.mark.ollama(38)
+def test_ps_lists_what_is_loaded(server: Server) -> None:
     server.generate(keep_alive=-1)
-    row = next(row for row in server.http.get("/api/ps").json()["models"] if canonical(row["name"]) == server.model)
-    assert {"name", "model", "size", "digest", "details", "expires_at", "size_vram"} <= row.keys()
+    row = server.row()
+    assert {"name", "model", "size", "digest", "details", "expires_at", "size_vram", "context_length"} <= row.keys()
     assert ":" in row["name"], "Ollama writes the tag even where it is `latest`"
     assert 0 <= row["size_vram"] <= row["size"]
 
 
-def test_39_the_small_routes(server: Server) -> None:
+@pytest.mark.ollama(39)
+def test_the_small_routes(server: Server) -> None:
     assert server.http.get("/").text == "Ollama is running"
     assert server.http.head("/").status_code == 200
     assert server.http.get("/api/version").json()["version"]
@@ -234,58 +320,45 @@ def test_39_the_small_routes(server: Server) -> None:
     assert {"modelfile", "template", "details", "model_info", "capabilities"} <= card.keys()
 
 
-def test_30_a_client_that_leaves_frees_the_slot(server: Server) -> None:
+@pytest.mark.ollama(29)
+def test_an_answer_ends_before_a_stop_sequence(server: Server) -> None:
+    """Once without, to learn a word of the answer; the same seed says the same again."""
+    options = {"num_predict": 30, "seed": 7, "temperature": 0}
+    ask = {"prompt": "Count from one to twenty.", "stream": False}
+    whole = server.generate(**ask, options=options).json()["response"]
+    stop = whole.split()[5]
+    said = server.generate(**ask, options={**options, "stop": ["\u0000never", stop]}).json()
+    assert said["done_reason"] == "stop"
+    assert stop not in said["response"] and whole.startswith(said["response"].rstrip())
+
+
+@pytest.mark.ollama(33)
+def test_raw_excludes_a_template(server: Server) -> None:
+    answer = server.generate(prompt="hi", raw=True, system="Be brief.")
+    wanted = {"error": "raw mode does not support template, system, or context"}
+    assert (answer.status_code, answer.json()) == (400, wanted)
+    assert server.generate(prompt="hi", raw=True, stream=False, options=SHORT).json()["done"]
+
+
+@pytest.mark.ollama(33)
+def test_show_needs_a_model(server: Server) -> None:
+    answer = server.http.post("/api/show", json={})
+    assert (answer.status_code, answer.json()) == (400, {"error": "model is required"})
+
+
+@pytest.mark.ollama(28)
+def test_an_error_before_the_first_chunk_is_a_status(server: Server) -> None:
+    answer = server.generate(prompt="hi", stream=True, options={"temperature": "hot"})
+    assert answer.status_code == 500
+    assert answer.headers["content-type"].startswith("application/json")
+    assert answer.json() == {"error": 'option "temperature" must be of type float32'}
+
+
+@pytest.mark.ollama(30)
+def test_a_client_that_leaves_frees_the_slot(server: Server) -> None:
     server.generate(keep_alive=-1)
     long = {"model": server.model, "prompt": "Go on and on.", "options": {"num_predict": 4000, "hotset_run_s": 1e4}}
     for _ in range(4):  # more than any slots
         with server.http.stream("POST", "/api/generate", json=long) as answer:
             next(answer.iter_lines())
-    assert server.generate(prompt="hi", stream=False, options=SHORT).json()["done"]
-
-
-# The official client, as users' agents have it.
-
-
-def test_40_official_client_streams(server: Server) -> None:
-    parts = list(server.official.generate(model=server.model, prompt="Hello", stream=True, options=SHORT))
-    assert parts[-1].done and parts[-1].eval_count
-    assert "".join(part.response for part in parts)
-
-
-def test_42_official_client_chats(server: Server) -> None:
-    said = server.official.chat(
-        model=server.model, messages=[{"role": "user", "content": "Hello"}], options=SHORT, keep_alive=60
-    )
-    assert said.message.content and said.done_reason in ("stop", "length")
-
-
-def test_42_official_client_unloads_with_0(server: Server) -> None:
-    server.official.generate(model=server.model, keep_alive=-1)
-    assert server.official.generate(model=server.model, keep_alive=0).done_reason == "unload"
-    assert eventually_gone(server)
-
-
-def test_40_official_client_raises_response_errors(server: Server) -> None:
-    with pytest.raises(ollama.ResponseError) as caught:
-        server.official.generate(model="no-such-model", prompt="x")
-    assert caught.value.status_code == 404
-    with pytest.raises(ollama.ResponseError) as caught:
-        list(server.official.generate(model="no-such-model", prompt="x", stream=True))
-    assert caught.value.status_code == 404
-
-
-def test_39_official_client_lists_shows_and_embeds(server: Server) -> None:
-    server.official.generate(model=server.model, keep_alive=-1)
-    assert server.model in {canonical(row.model or "") for row in server.official.ps().models}
-    assert server.model in {canonical(row.model or "") for row in server.official.list().models}
-    assert server.official.show(server.model).details is not None
-    assert len(server.official.embed(model=server.model, input=["a", "b"]).embeddings) == 2
-
-
-def test_42_closing_the_official_clients_generator_cancels(server: Server) -> None:
-    options = {"num_predict": 4000, "hotset_run_s": 1e4}
-    for _ in range(4):
-        stream = server.official.generate(model=server.model, prompt="On and on.", stream=True, options=options)
-        next(iter(stream))
-        stream.close()  # type: ignore[attr-defined]
     assert server.generate(prompt="hi", stream=False, options=SHORT).json()["done"]

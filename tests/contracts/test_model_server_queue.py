@@ -1,108 +1,24 @@
-"""The simulated GPU over HTTP: its queue, loads, evictions, faults and trace. Numbers: docs/model-server.md."""
+"""The simulated GPU over HTTP: its queue, loads, evictions and trace. `ollama(n)`: points of docs/model-server.md."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
-from hotset.fleet import Fleet, Gpu, Model, Queue
-from hotset.modelserver import serving
-
-TINY, QWEN, DEEPSEEK = "tinyllama", "qwen2.5-coder:7b", "deepseek-r1:8b"
-CLASSIC = Fleet(
-    gpus=(Gpu("gpu0", vram_mb=3686, slots=2),),
-    models={
-        TINY: Model(TINY, 800, 2.0),
-        QWEN: Model(QWEN, 2500, 5.0),
-        DEEPSEEK: Model(DEEPSEEK, 3200, 6.0),
-        "huge": Model("huge", 8000, 6.0),
-    },
-    queues={
-        "tinyllama": Queue("tinyllama", TINY, "light", 30.0, 2.0),
-        "deepseek": Queue("deepseek", DEEPSEEK, "complex", 600.0, 25.0),
-    },
-)
-SMALL = Fleet(gpus=(Gpu("gpu0", vram_mb=2500),), models={n: Model(n, 1000, 1.0) for n in "abcd"}, queues={})
+from hotset.fleet import Fleet, Gpu, Model
+from hotset.modelserver.profiles import profile_of
+from ollama_bench import CLASSIC, DEEPSEEK, QWEN, SMALL, TINY, Make
 
 
-class Bench:
-    """A running server, clients in threads, and the trace so far."""
-
-    def __init__(self, url: str, trace: Path, pool: ThreadPoolExecutor) -> None:
-        self.http = httpx.Client(base_url=url, timeout=20.0, trust_env=False, verify=False)
-        self._trace = trace
-        self._pool = pool
-
-    def generate(self, model: str, prompt: str = "", **body: Any) -> httpx.Response:
-        return self.http.post("/api/generate", json={"model": model, "prompt": prompt, "stream": False, **body})
-
-    def run(self, model: str, run_s: float, **body: Any) -> httpx.Response:
-        """A request that takes so many model seconds."""
-        return self.generate(model, "work", options={"hotset_run_s": run_s}, **body)
-
-    def later(self, do: Callable[..., httpx.Response], *args: Any, **kwargs: Any) -> Future[httpx.Response]:
-        future = self._pool.submit(do, *args, **kwargs)
-        time.sleep(0.015)  # so that requests arrive in the order in which they are written down
-        return future
-
-    def trace(self) -> list[dict[str, Any]]:
-        return [json.loads(line) for line in self._trace.read_text().splitlines()]
-
-    def events(self, *names: str) -> list[tuple[str, str]]:
-        return [(line["event"], line["model"]) for line in self.trace() if not names or line["event"] in names]
-
-    def wait_for(self, event: str, model: str, times: int = 1) -> None:
-        self.until(lambda: self.events().count((event, model)) >= times)
-
-    def resident(self) -> list[str]:
-        names = [row["name"] for row in self.http.get("/api/ps").json()["models"]]
-        return [name.removesuffix(":latest") for name in names]
-
-    def leave_while(self, condition: Callable[[], bool], body: dict[str, Any]) -> None:
-        """Send a request and hang up once the condition holds."""
-        raw = json.dumps(body).encode()
-        head = f"POST /api/generate HTTP/1.1\r\nHost: x\r\nContent-Length: {len(raw)}\r\n\r\n".encode()
-        with socket.create_connection((self.http.base_url.host, self.http.base_url.port or 0)) as connection:
-            connection.sendall(head + raw)
-            self.until(condition)
-
-    @staticmethod
-    def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            assert time.monotonic() < deadline, "it did not happen"
-            time.sleep(0.003)
-
-
-Make = Callable[..., Bench]
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Make]:
-    with contextlib.ExitStack() as stack:
-        pool = stack.enter_context(ThreadPoolExecutor(16))
-
-        def make(fleet: Fleet = CLASSIC, scale: float = 0.02, **how: Any) -> Bench:
-            trace = tmp_path / "trace.jsonl"
-            url = stack.enter_context(serving(fleet, "gpu0", scale=scale, log=trace, **how))
-            made = Bench(url, trace, pool)
-            stack.callback(made.http.close)
-            return made
-
-        yield make
-
-
-def test_1_a_resident_model_is_served_while_another_loads(bench: Make) -> None:
+@pytest.mark.ollama(1)
+def test_a_resident_model_is_served_while_another_loads(bench: Make) -> None:
     server = bench(scale=0.05)
     server.generate(TINY)
     loading = server.later(server.generate, QWEN)
@@ -112,7 +28,8 @@ def test_1_a_resident_model_is_served_while_another_loads(bench: Make) -> None:
     assert loading.result().json()["done_reason"] == "load"
 
 
-def test_2_the_queue_is_bounded_but_not_for_resident_models(bench: Make) -> None:
+@pytest.mark.ollama(2)
+def test_the_queue_is_bounded_but_not_for_resident_models(bench: Make) -> None:
     server = bench(scale=0.05, max_queue=1)
     server.generate(TINY)
     first = server.later(server.generate, QWEN)
@@ -124,21 +41,24 @@ def test_2_the_queue_is_bounded_but_not_for_resident_models(bench: Make) -> None
     assert first.result().status_code == second.result().status_code == 200
 
 
-def test_3_first_in_first_out_and_the_head_blocks(bench: Make) -> None:
+@pytest.mark.ollama(3)
+def test_first_in_first_out_and_the_head_blocks(bench: Make) -> None:
     server = bench()
     requests = [server.later(server.run, model, 0.5) for model in (DEEPSEEK, TINY, DEEPSEEK)]
     assert [request.result().status_code for request in requests] == [200] * 3
     assert [model for _, model in server.events("load")] == [DEEPSEEK, TINY, DEEPSEEK]
 
 
-def test_4_requests_that_wait_for_a_turn_do_not_count(bench: Make) -> None:
+@pytest.mark.ollama(4)
+def test_requests_that_wait_for_a_turn_do_not_count(bench: Make) -> None:
     server = bench(max_queue=1, num_parallel=1)
     server.generate(TINY)
     requests = [server.later(server.run, TINY, 1.0) for _ in range(6)]
     assert [request.result().status_code for request in requests] == [200] * 6
 
 
-def test_5_at_most_three_models_with_ollamas_admission(bench: Make) -> None:
+@pytest.mark.ollama(5)
+def test_at_most_three_models_with_ollamas_admission(bench: Make) -> None:
     fleet = Fleet(gpus=(Gpu("gpu0", 10_000),), models={n: Model(n, 10, 1.0) for n in "abcd"}, queues={})
     server = bench(fleet, scale=0.0, admission="ollama")
     for model in "abcd":
@@ -147,7 +67,8 @@ def test_5_at_most_three_models_with_ollamas_admission(bench: Make) -> None:
     assert "3 models are loaded" in server.trace()[-3]["reason"]
 
 
-def test_6_the_victim_is_the_one_with_the_shortest_keep_alive(bench: Make) -> None:
+@pytest.mark.ollama(6)
+def test_the_victim_is_the_one_with_the_shortest_keep_alive(bench: Make) -> None:
     server = bench(SMALL)
     server.generate("a", keep_alive=600)
     server.generate("b", keep_alive=60)
@@ -157,7 +78,8 @@ def test_6_the_victim_is_the_one_with_the_shortest_keep_alive(bench: Make) -> No
     assert server.resident() == ["c", "d"], "at equal keep_alive the first by name"
 
 
-def test_6_an_idle_model_goes_before_a_busy_one(bench: Make) -> None:
+@pytest.mark.ollama(6)
+def test_an_idle_model_goes_before_a_busy_one(bench: Make) -> None:
     server = bench(SMALL)
     server.generate("b", keep_alive=600)
     busy = server.later(server.run, "a", 10.0, keep_alive=1)
@@ -167,7 +89,8 @@ def test_6_an_idle_model_goes_before_a_busy_one(bench: Make) -> None:
     assert busy.result().status_code == 200
 
 
-def test_7_a_busy_victim_ends_its_run_first(bench: Make) -> None:
+@pytest.mark.ollama(7)
+def test_a_busy_victim_ends_its_run_first(bench: Make) -> None:
     server = bench()
     busy = server.later(server.run, DEEPSEEK, 5.0, keep_alive=-1)
     server.wait_for("start", DEEPSEEK)
@@ -177,7 +100,8 @@ def test_7_a_busy_victim_ends_its_run_first(bench: Make) -> None:
     assert names == ["load", "loaded", "start", "finish", "evict"]
 
 
-def test_8_newcomers_for_the_victim_can_starve_the_head(bench: Make) -> None:
+@pytest.mark.ollama(8)
+def test_newcomers_for_the_victim_can_starve_the_head(bench: Make) -> None:
     server = bench()
     server.later(server.run, DEEPSEEK, 5.0, keep_alive=-1)
     server.wait_for("start", DEEPSEEK)
@@ -191,7 +115,8 @@ def test_8_newcomers_for_the_victim_can_starve_the_head(bench: Make) -> None:
 
 
 @pytest.mark.parametrize("options", [{"num_ctx": 4096}, {"num_batch": 64}, {"use_mmap": False}, {"num_thread": 2}])
-def test_9_other_options_are_a_hidden_swap(bench: Make, options: dict[str, Any]) -> None:
+@pytest.mark.ollama(9)
+def test_other_options_are_a_hidden_swap(bench: Make, options: dict[str, Any]) -> None:
     server = bench()
     server.generate(TINY)
     server.generate(TINY, options=options)
@@ -200,20 +125,46 @@ def test_9_other_options_are_a_hidden_swap(bench: Make, options: dict[str, Any])
     assert next(iter(options)) in server.trace()[2]["reason"]
 
 
-def test_9_options_that_do_not_concern_the_load_do_not_reload(bench: Make) -> None:
+@pytest.mark.ollama(9)
+def test_options_that_do_not_concern_the_load_do_not_reload(bench: Make) -> None:
     server = bench()
     server.generate(TINY, options={"num_gpu": -1})
     server.generate(TINY, "hi", options={"temperature": 0.1, "num_predict": 2, "seed": 7, "stop": ["x"]})
     assert len(server.events("load")) == 1
 
 
-def test_10_num_ctx_is_at_least_4(bench: Make) -> None:
+@pytest.mark.ollama(10)
+def test_num_ctx_is_at_least_4(bench: Make) -> None:
     server = bench()
     server.generate(TINY, options={"num_ctx": 1})
     assert server.http.get("/api/ps").json()["models"][0]["context_length"] == 4
 
 
-def test_11_a_pending_request_whose_client_left_is_dropped(bench: Make) -> None:
+@pytest.mark.ollama(10)
+def test_num_ctx_is_at_most_what_the_model_was_trained_for(bench: Make) -> None:
+    profile = replace(profile_of(CLASSIC.models[TINY]), trained_context=2048)
+    server = bench(profiles={TINY: profile})
+    for asked in (100_000, 2048):
+        server.generate(TINY, options={"num_ctx": asked})
+        assert server.http.get("/api/ps").json()["models"][0]["context_length"] == 2048
+    assert len(server.events("load")) == 1, "both are the same"
+    assert server.http.post("/api/show", json={"model": TINY}).json()["model_info"]["llama.context_length"] == 2048
+
+
+@pytest.mark.ollama(21)
+def test_without_num_ctx_it_is_the_fleets(bench: Make) -> None:
+    models = {**CLASSIC.models, QWEN: replace(CLASSIC.models[QWEN], context=8192)}
+    server = bench(replace(CLASSIC, models=models))
+    for model, context in ((TINY, 4096), (QWEN, 8192)):
+        server.generate(model)
+        rows = server.http.get("/api/ps").json()["models"]
+        assert {row["model"]: row["context_length"] for row in rows}[
+            model if ":" in model else f"{model}:latest"
+        ] == context
+
+
+@pytest.mark.ollama(11)
+def test_a_pending_request_whose_client_left_is_dropped(bench: Make) -> None:
     server = bench(scale=0.05)
     first = server.later(server.generate, DEEPSEEK)
     leave_at = time.monotonic() + 0.05
@@ -223,7 +174,16 @@ def test_11_a_pending_request_whose_client_left_is_dropped(bench: Make) -> None:
     assert [model for _, model in server.events("load")] == [DEEPSEEK, QWEN]
 
 
-def test_13_a_loading_model_is_not_listed(bench: Make) -> None:
+@pytest.mark.ollama(12)
+def test_a_load_waits_for_the_load_before_it(bench: Make) -> None:
+    server = bench(scale=0.05)
+    for request in [server.later(server.generate, model) for model in (TINY, QWEN)]:  # they fit side by side
+        request.result()
+    assert server.events() == [("load", TINY), ("loaded", TINY), ("load", QWEN), ("loaded", QWEN)]
+
+
+@pytest.mark.ollama(13)
+def test_a_loading_model_is_not_listed(bench: Make) -> None:
     server = bench(scale=0.05)
     loading = server.later(server.generate, DEEPSEEK)
     server.wait_for("load", DEEPSEEK)
@@ -232,7 +192,8 @@ def test_13_a_loading_model_is_not_listed(bench: Make) -> None:
     assert server.resident() == [DEEPSEEK]
 
 
-def test_14_the_clients_leaving_aborts_its_load(bench: Make) -> None:
+@pytest.mark.ollama(14)
+def test_the_clients_leaving_aborts_its_load(bench: Make) -> None:
     server = bench(scale=0.1)
     began = time.monotonic()
     server.leave_while(lambda: ("load", DEEPSEEK) in server.events(), {"model": DEEPSEEK, "keep_alive": -1})
@@ -242,7 +203,8 @@ def test_14_the_clients_leaving_aborts_its_load(bench: Make) -> None:
     assert server.resident() == []
 
 
-def test_15_a_load_that_stalls_times_out(bench: Make) -> None:
+@pytest.mark.ollama(15)
+def test_a_load_that_stalls_times_out(bench: Make) -> None:
     server = bench(load_timeout_s=2.0)
     answer = server.generate(TINY, "hi", options={"hotset_fault": "load_timeout"})
     assert answer.status_code == 500
@@ -250,36 +212,73 @@ def test_15_a_load_that_stalls_times_out(bench: Make) -> None:
     assert server.run(TINY, 0.1).status_code == 200
 
 
-def test_16_the_runners_death_at_load(bench: Make) -> None:
+@pytest.mark.ollama(16)
+def test_the_runners_death_at_load(bench: Make) -> None:
     server = bench()
     answer = server.generate(TINY, "hi", options={"hotset_fault": "load_crash"})
     assert answer.status_code == 500
     assert answer.json()["error"].startswith("llama-server process has terminated: ")
 
 
-def test_16_28_the_runners_death_in_a_run_is_an_error_line_and_then_a_reload(bench: Make) -> None:
+@pytest.mark.ollama(9, 16, 28)
+def test_the_runners_death_in_a_run_is_an_error_line_and_then_a_reload(bench: Make) -> None:
     server = bench()
     body = {"model": TINY, "prompt": "hi", "options": {"hotset_fault": "crash"}}
     with server.http.stream("POST", "/api/generate", json=body) as answer:
         assert answer.status_code == 200
         lines = [json.loads(line) for line in answer.iter_lines()]
     assert lines[0]["response"] == "[simulated]"
-    assert lines[-1] == {"error": "llama-server process has terminated: exit status 2"}
+    assert lines[-1] == {"error": "an error was encountered while running the model: unexpected EOF"}
     assert server.run(TINY, 0.1).status_code == 200
     assert [event for event, _ in server.events("load", "evict")] == ["load", "evict", "load"]
     assert [line["outcome"] for line in server.trace() if line["event"] == "finish"] == ["failed", "succeeded"]
 
 
-def test_19_exact_admission_counts_sizes(bench: Make) -> None:
+@pytest.mark.ollama(17)
+@pytest.mark.parametrize("fault", ["load_oom_once", "load_oom"])
+def test_out_of_memory_at_load_is_tried_once_more_with_nothing_else_loaded(bench: Make, fault: str) -> None:
+    server = bench()
+    server.generate(TINY)
+    answer = server.generate(QWEN, "hi", options={"hotset_fault": fault})
+    loads = server.events("load", "loaded", "evict")[2:]
+    assert loads[:4] == [("load", QWEN), ("evict", QWEN), ("evict", TINY), ("load", QWEN)]
+    if fault == "load_oom_once":
+        assert answer.status_code == 200 and loads[4:] == [("loaded", QWEN)]
+    else:
+        words = "llama-server process has terminated: exit status 1: cudaMalloc failed: out of memory"
+        assert (answer.status_code, answer.json()) == (500, {"error": words})
+        assert loads[4:] == [("evict", QWEN)]
+    assert server.generate(QWEN, "hi").status_code == 200
+
+
+@pytest.mark.ollama(17)
+def test_out_of_memory_alone_is_not_tried_again(bench: Make) -> None:
+    server = bench()
+    assert server.generate(QWEN, "hi", options={"hotset_fault": "load_oom_once"}).status_code == 500
+    assert len(server.events("load")) == 1
+
+
+@pytest.mark.ollama(20)
+def test_after_an_eviction_it_waits_for_the_vram(bench: Make) -> None:
+    server = bench(scale=0.05, profiles={DEEPSEEK: replace(profile_of(CLASSIC.models[DEEPSEEK]), unload_s=3.0)})
+    server.generate(DEEPSEEK)
+    server.generate(TINY)
+    at = {(line["event"], line["model"]): line["t"] for line in server.trace()}
+    assert at["load", TINY] - at["evict", DEEPSEEK] == pytest.approx(3.0, abs=0.5)
+
+
+@pytest.mark.ollama(19)
+def test_exact_admission_counts_sizes(bench: Make) -> None:
     server = bench(scale=0.0)
     for model in (TINY, QWEN):
         server.generate(model)
-    assert server.resident() == [TINY, QWEN]
+    assert server.resident() == [QWEN, TINY]
     answer = server.generate("huge")
     assert answer.status_code == 500 and "requires more system memory" in answer.json()["error"]
 
 
-def test_19_ollamas_admission_takes_80_percent_and_offloads(bench: Make) -> None:
+@pytest.mark.ollama(19)
+def test_ollamas_admission_takes_80_percent_and_offloads(bench: Make) -> None:
     server = bench(scale=0.0, admission="ollama")
     server.generate(TINY)
     server.generate(QWEN)  # 2500 of 2886 free are more than 80 %
@@ -289,7 +288,8 @@ def test_19_ollamas_admission_takes_80_percent_and_offloads(bench: Make) -> None
     assert row["size_vram"] == 3686 * 2**20 < row["size"] == 8000 * 2**20
 
 
-def test_19_layers_on_the_cpu_make_it_slower(bench: Make) -> None:
+@pytest.mark.ollama(19)
+def test_layers_on_the_cpu_make_it_slower(bench: Make) -> None:
     server = bench(scale=0.01, admission="ollama")
     server.generate("huge")
     took_ms = server.run("huge", 10.0).json()["eval_duration"] / 1e6
@@ -306,7 +306,8 @@ def overlap(trace: list[dict[str, Any]]) -> int:
 
 
 @pytest.mark.parametrize(("num_parallel", "most"), [(None, 2), (1, 1), (3, 3)])
-def test_22_so_many_requests_run_at_once_on_a_model(bench: Make, num_parallel: int | None, most: int) -> None:
+@pytest.mark.ollama(22)
+def test_so_many_requests_run_at_once_on_a_model(bench: Make, num_parallel: int | None, most: int) -> None:
     server = bench(num_parallel=num_parallel)
     server.generate(TINY)
     for request in [server.later(server.run, TINY, 5.0) for _ in range(4)]:
@@ -314,7 +315,21 @@ def test_22_so_many_requests_run_at_once_on_a_model(bench: Make, num_parallel: i
     assert overlap(server.trace()) == most
 
 
-def test_22_models_side_by_side_run_at_the_same_time(bench: Make) -> None:
+@pytest.mark.ollama(22)
+def test_an_embedding_model_takes_one_at_a_time(bench: Make) -> None:
+    fleet = Fleet(CLASSIC.gpus, {"all-minilm": Model("all-minilm", 100, 0.1, tokens_per_s=10)}, {})
+    server = bench(fleet, num_parallel=4)
+
+    def embed() -> httpx.Response:
+        return server.http.post("/api/embed", json={"model": "all-minilm", "input": "many words " * 300})
+
+    for request in [server.later(embed) for _ in range(3)]:
+        assert request.result().status_code == 200
+    assert overlap(server.trace()) == 1
+
+
+@pytest.mark.ollama(22)
+def test_models_side_by_side_run_at_the_same_time(bench: Make) -> None:
     server = bench(num_parallel=1)
     for model in (TINY, QWEN):
         server.generate(model)
@@ -323,7 +338,8 @@ def test_22_models_side_by_side_run_at_the_same_time(bench: Make) -> None:
     assert overlap(server.trace()) == 2
 
 
-def test_24_the_last_keep_alive_wins_and_counts_from_the_end(bench: Make) -> None:
+@pytest.mark.ollama(24)
+def test_the_last_keep_alive_wins_and_counts_from_the_end(bench: Make) -> None:
     server = bench()
     server.generate(TINY, keep_alive=-1)
     server.run(TINY, 5.0, keep_alive=10.0)
@@ -332,7 +348,8 @@ def test_24_the_last_keep_alive_wins_and_counts_from_the_end(bench: Make) -> Non
     assert times["evict"] - times["finish"] == pytest.approx(10.0, abs=1.5)
 
 
-def test_24_a_request_that_says_nothing_leaves_it_as_it_was(bench: Make) -> None:
+@pytest.mark.ollama(24)
+def test_a_request_that_says_nothing_leaves_it_as_it_was(bench: Make) -> None:
     server = bench(keep_alive_s=1.0)
     server.generate(TINY, keep_alive=-1)
     server.run(TINY, 0.1)
@@ -341,7 +358,8 @@ def test_24_a_request_that_says_nothing_leaves_it_as_it_was(bench: Make) -> None
     assert server.http.get("/api/ps").json()["models"][0]["expires_at"] > "2300"
 
 
-def test_30_leaving_in_a_run_is_in_the_trace_as_cancelled(bench: Make) -> None:
+@pytest.mark.ollama(30)
+def test_leaving_in_a_run_is_in_the_trace_as_cancelled(bench: Make) -> None:
     server = bench()
     server.generate(TINY)
     for stream in (True, False):
@@ -351,7 +369,8 @@ def test_30_leaving_in_a_run_is_in_the_trace_as_cancelled(bench: Make) -> None:
         assert server.trace()[-1]["outcome"] == "cancelled"
 
 
-def test_31_repetition_ends_the_answer_without_its_last_line(bench: Make) -> None:
+@pytest.mark.ollama(31)
+def test_repetition_ends_the_answer_without_its_last_line(bench: Make) -> None:
     server = bench()
     body = {"model": TINY, "prompt": "hi", "options": {"hotset_fault": "repeat"}}
     with server.http.stream("POST", "/api/generate", json=body) as answer:
@@ -371,13 +390,30 @@ def test_a_cut_connection(bench: Make) -> None:
         list(answer.iter_lines())
 
 
-def test_32_num_predict_minus_1_is_ten_contexts(bench: Make) -> None:
+@pytest.mark.ollama(32)
+def test_num_predict_minus_1_is_ten_contexts(bench: Make) -> None:
     server = bench(scale=0.0)
     said = server.generate(TINY, "hi", options={"num_ctx": 4, "hotset_run_s": 50.0, "num_predict": -1}).json()
     assert (said["eval_count"], said["done_reason"]) == (40, "length")
 
 
-def test_35_deepseek_thinks_unless_told_not_to(bench: Make) -> None:
+@pytest.mark.ollama(32)
+def test_num_predict_is_never_more_than_ten_contexts(bench: Make) -> None:
+    server = bench(scale=0.0)
+    options = {"num_ctx": 4, "hotset_run_s": 50.0, "num_predict": 10**9}
+    assert server.generate(TINY, "hi", options=options).json()["eval_count"] == 40
+
+
+@pytest.mark.ollama(38)
+def test_ps_has_the_longest_to_stay_first(bench: Make) -> None:
+    server = bench(scale=1.0, fleet=replace(CLASSIC, models={n: Model(n, 10, 0.01) for n in "abc"}))
+    for model, keep_alive in (("a", 100), ("b", -1), ("c", 1000)):
+        server.generate(model, keep_alive=keep_alive)
+    assert [row["name"] for row in server.http.get("/api/ps").json()["models"]] == ["b:latest", "c:latest", "a:latest"]
+
+
+@pytest.mark.ollama(35)
+def test_deepseek_thinks_unless_told_not_to(bench: Make) -> None:
     server = bench(scale=0.0)
     said = server.generate(DEEPSEEK, "hi").json()
     assert said["thinking"].startswith("[simulated]") and said["response"].startswith("[simulated]")

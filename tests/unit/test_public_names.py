@@ -8,16 +8,28 @@ import hotset
 
 def test_the_public_names_are_pinned() -> None:
     assert sorted(hotset.__all__) == [
+        "AsyncClient",
+        "AsyncFlowRun",
+        "AsyncJob",
+        "AsyncJobs",
         "Client",
+        "Flow",
+        "FlowRun",
         "HotsetError",
         "Job",
         "JobResult",
         "JobView",
+        "Jobs",
         "Priority",
         "Settings",
         "State",
         "StreamEvent",
+        "agent",
+        "chain",
+        "chord",
+        "group",
         "load_settings",
+        "step",
     ]
     assert all(getattr(hotset, name).__name__ == name for name in hotset.__all__)
 

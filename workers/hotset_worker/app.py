@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from uuid import UUID
 
 from celery import Celery, bootsteps, signals
-from celery.exceptions import Retry
+from celery.exceptions import Ignore, Retry
+from celery.utils.nodenames import NODENAME_DEFAULT, nodename, nodesplit
 
 from hotset.broker import TASK, GrantDesk, Lanes, make_app
-from hotset.errors import HotsetError, JobFailed
+from hotset.errors import HotsetError, JobFailed, UsageError
 from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import State
 from hotset.settings import Settings, load_settings
-from hotset_worker.run_job import Delivery, run_job
+from hotset_worker.request import Answer, QuietRequest
+from hotset_worker.run_job import Delivery, job_of, run_job
 from hotset_worker.worker import GpuWorker, choose_gpu
 
 log = logging.getLogger(__name__)
 # One line a request, at the level that Celery shows: noise.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+#: What Celery does with the end of a task, as it stands in the message of a plain producer.
+_LINKS = ("callbacks", "errbacks", "chain")
 
 
 def build(settings: Settings) -> Celery:
@@ -38,6 +41,8 @@ def build(settings: Settings) -> Celery:
         worker_soft_shutdown_timeout=0.0,
         worker_proc_alive_timeout=30.0,
         worker_redirect_stdouts=False,
+        # What plain producers linked to a job may go to any queue of theirs.
+        task_create_missing_queues=True,
     )
     part = _Part(settings, app)
 
@@ -60,23 +65,34 @@ def build(settings: Settings) -> Celery:
 
     app.steps["worker"].add(OwnerStep)
 
-    @app.task(name=TASK, bind=True, throws=(JobFailed,))  # type: ignore[untyped-decorator]
-    def run(task: Any, **kwargs: Any) -> str:
-        """Run one job on this worker's GPU."""
+    @app.task(  # type: ignore[untyped-decorator]
+        name=TASK, bind=True, throws=(JobFailed, UsageError), typing=False, Request=QuietRequest
+    )
+    def run(task: Any, *args: Any, **kwargs: Any) -> str | Answer:
+        """Run one job on this worker's GPU. Events, logs and `inspect` get no word of prompt or answer."""
         request = task.request
         headers = getattr(request, "hotset", None) or {}
         delivery = Delivery(
             task_id=str(request.id),
             claim=str(headers.get("claim", request.id)),
-            queue=str((request.delivery_info or {}).get("routing_key", "")),
+            queue=str(headers.get("queue", "")),
+            args=args,
             kwargs=kwargs,
+            not_before=getattr(request, "hotset_not_before", None),
+            links={name: links for name in _LINKS if (links := getattr(request, name, None))},
             chord=bool(getattr(request, "chord", None)),
         )
         outcome = run_job(part.worker.tools, delivery)
+        # The job's own, kept with it: a retry, or a run in its right queue, comes by a message without them.
+        for name in _LINKS:
+            setattr(request, name, outcome.links.get(name) if outcome is not None else None)
         if outcome is None:
             return "nothing to run"
         if outcome.state is State.SCHEDULED:
             raise Retry(outcome.error or "", when=outcome.retry_in_s)
+        if outcome.state is State.CANCELLED:
+            _say_revoked(task)
+            raise Ignore
         if outcome.state is not State.SUCCEEDED:
             raise JobFailed(
                 f"{outcome.state}: {outcome.error}",
@@ -84,17 +100,33 @@ def build(settings: Settings) -> Celery:
                 state=outcome.state,
                 error_kind=outcome.error_kind,
             )
-        return f"{outcome.usage.get('output_tokens', 0)} tokens"
+        return Answer(outcome.text, outcome.tokens) if outcome.links else f"{outcome.tokens} tokens"
+
+    @signals.celeryd_init.connect(weak=False)  # type: ignore[untyped-decorator]
+    def named_after_its_gpu(instance: Any = None, **_: Any) -> None:
+        """Unless `-n` says otherwise: two workers on one host must not both be `celery@host`."""
+        name, host = nodesplit(instance.hostname)
+        if name == NODENAME_DEFAULT:
+            instance.hostname = nodename(gpu.name, host)
 
     @signals.task_revoked.connect(weak=False)  # type: ignore[untyped-decorator]
     def revoked(request: Any = None, **_: Any) -> None:
         """`celery control revoke` cancels in Postgres too, or the relay would publish the job again."""
         try:
-            part.worker.tools.store.cancel(UUID(str(request.id)), actor="celery", reason="revoked")
+            part.worker.tools.store.cancel(job_of(str(request.id)), actor="celery", reason="revoked")
         except (HotsetError, ValueError, AttributeError) as e:
             log.error("A revoked task could not be cancelled: %s", e)
 
     return app
+
+
+def _say_revoked(task: Any) -> None:
+    """Flower and `celery events` show a cancelled run as revoked, which it is, and not as a failure."""
+    try:
+        task.send_event("task-revoked", retry=False, terminated=True, signum=None, expired=False)
+    except Exception as e:
+        # What came of the job is recorded; that nobody watches must not change it.
+        log.warning("Watchers were not told that %s is cancelled: %s", task.request.id, e)
 
 
 class _Part:

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from typing import Any
 
 import redis
@@ -39,9 +40,12 @@ from hotset.scheduling import (
     decide,
     others,
 )
+from hotset.store.pauses import Paused
 from hotset_worker.hot_set import HotSet
 
 log = logging.getLogger(__name__)
+
+_VERSION = version("hotset")
 
 #: Wall seconds: the inboxes of plain producers are looked at so often, the model server so often.
 _TICK_S = 0.25
@@ -116,8 +120,16 @@ class Owner:
         options: Options,
         load_options: Callable[[Model], Mapping[str, Any]],
         simulated: bool,
+        paused: Callable[[], Paused | None] = Paused,
+        loading: Callable[[str], None] = lambda model: None,
     ) -> None:
+        """`paused`: what is paused now; None while that is not known, and then nothing is granted.
+
+        `loading` is told of each load that begins, and must not block.
+        """
         self._gpu = gpu
+        self._paused = paused
+        self._loading = loading
         self._fleet = fleet
         self._server = server
         self._lanes = lanes
@@ -270,9 +282,12 @@ class Owner:
     # ---- looking and acting ----------------------------------------------------------------------------------
 
     def _act(self) -> None:
+        paused = self._paused()
+        if paused is None or self._gpu.name in paused.gpus:
+            return  # what runs ends; what waits is for other GPUs
         state = self._lanes.snapshot(self._deadlines)
         self._offset = state.now - time.monotonic()
-        snapshot = self._snapshot(state)
+        snapshot = self._snapshot(state, paused)
         for decision in decide(snapshot, self._options):
             match decision:
                 case Run(_, queue_name, lane, selector, model, reason):
@@ -291,7 +306,7 @@ class Owner:
         if any(state.inbox.values()):
             self.tell(Woken())  # more than one sweep's worth of plain messages
 
-    def _snapshot(self, state: LanesState) -> Snapshot:
+    def _snapshot(self, state: LanesState, paused: Paused) -> Snapshot:
         scale = self._timing.scale
         lanes: dict[str, list[Lane]] = {name: [] for name in self._fleet.queues}
         for lane in state.lanes:
@@ -310,7 +325,7 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if lanes[q.name] and not self._resting(q.model)
+            if lanes[q.name] and q.name not in paused.queues and not self._resting(q.model)
         )
         runs: dict[str, float] = {}
         for q in self._fleet.queues.values():
@@ -322,13 +337,15 @@ class Owner:
             models=self._models,
             runs=runs,
             max_wait_s=self._fleet.max_wait_s,
-            others=self._others(state.now / scale),
+            others=self._others(state.now / scale, paused),
         )
 
-    def _others(self, now: float) -> Others:
+    def _others(self, now: float, paused: Paused) -> Others:
+        """The other GPUs that take work: a paused one helps nobody, whatever it holds."""
         if len(self._fleet.gpus) == 1:
             return NOBODY
-        return others(_view(s, now) for name, s in self._board.read().items() if name != self._gpu.name)
+        out = {self._gpu.name, *paused.gpus}
+        return others(_view(s, now) for name, s in self._board.read().items() if name not in out)
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""
@@ -341,6 +358,9 @@ class Owner:
         switch = self._hot.switch
         if switch is None or self._evicting or not self._hot.idle(switch.victims):
             return
+        paused = self._paused()
+        if paused is None or self._gpu.name in paused.gpus:
+            return  # a switch that was decided before the pause goes on after it
         self._evicting = True
         self._sequence += 1
         victims = tuple(v for v in switch.victims if self._hot.resident(v))
@@ -359,15 +379,18 @@ class Owner:
                 error = HotsetError(f"Loading {model} failed: {e}.")
             self.tell(Switched(model, error))
 
+        self._loading(model)
         self._hands.submit(work)
 
     def _switched(self, event: Switched) -> None:
         self._evicting = False
         self._sequence += 1
+        gone = self._hot.switch.victims if self._hot.switch else ()
         self._hot.end(loaded=event.error is None)
         if event.error is None:
             self._failed_until.pop(event.model, None)
-            known = {m.model: m for m in self._hot.models}
+            # Without its victims: a run granted for one of them now would be a hidden swap.
+            known = {m.model: m for m in self._hot.models if m.model not in gone}
             known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
             # The list is asked for at once; until it comes, the load's own word is good enough to go on.
             self._hot.seen(known.values(), self._now())
@@ -410,6 +433,8 @@ class Owner:
                 swaps=self._hot.swaps,
                 simulated=self._simulated,
                 reason=self._reason,
+                scale=self._timing.scale,
+                version=_VERSION,
             )
         )
 

@@ -16,8 +16,9 @@ from hotset.models import OllamaServer
 from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine
-from hotset_worker.gpu import Owner, Timing
+from hotset_worker.gpu import Owner, Timing, Woken
 from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
 from hotset_worker.upkeep import Upkeep
@@ -59,6 +60,7 @@ class GpuWorker:
         url = settings.database_url.get_secret_value()
         self._engine = make_engine(url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3)
         store = JobStore(self._engine, scale=settings.scale)
+        self._pauses = PauseWatch(self._engine, lambda: self.owner.tell(Woken()))
         self.owner = Owner(
             self.gpu,
             fleet,
@@ -69,6 +71,8 @@ class GpuWorker:
             options=Options(objective=settings.objective),
             load_options=load_options,
             simulated=self.simulated,
+            paused=lambda: self._pauses.now,
+            loading=lambda model: self.replies.loading(self.gpu.name, model),
         )
         registry = load_registry(fleet, settings.agents)
         self.tools = Tools(
@@ -78,6 +82,7 @@ class GpuWorker:
             intake=Intake(registry, fleet, tenant=settings.tenant, max_prompt_chars=settings.max_prompt_chars),
             fleet=fleet,
             server=self.server,
+            lanes=self.lanes,
             replies=self.replies,
             runs=self.runs,
             retry=RetryPolicy(max_retries=settings.max_retries, backoff_s=settings.retry_backoff_s),
@@ -101,11 +106,13 @@ class GpuWorker:
                 lease_s=settings.lease_s,
                 relay_after_s=settings.relay_after_s,
                 max_crashes=settings.max_crashes,
+                keep_jobs_days=settings.keep_jobs_days,
+                keep_audit_months=settings.keep_audit_months,
             )
         )
 
     def start(self) -> None:
-        for part in (self.owner, self._heartbeat, self._ear, self._upkeep):
+        for part in (self._pauses, self.owner, self._heartbeat, self._ear, self._upkeep):
             part.start()
         log.info(
             "GPU %s: %.0f MiB, %d slots, model server %s%s.",
@@ -126,6 +133,7 @@ class GpuWorker:
             self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
         self._upkeep.stop()
+        self._pauses.stop()
         self.replies.close()
 
     def _meet_server(self) -> bool:

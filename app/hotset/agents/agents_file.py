@@ -72,8 +72,13 @@ def _entry(row: Mapping[str, Any], place: str, tier: str | None) -> Entry:
         raise InvalidCatalogue(f"{place}: {_REPLACES}: this is not true or false.", remedy="Give true or false.")
     if tier is not None:
         fields["tier"] = tier
+    return Entry(check_agent(fields, place), place, replaces)
+
+
+def check_agent(fields: Mapping[str, Any], place: str) -> Agent:
+    """The agent of these values. Raises InvalidCatalogue, which names `place`, the first bad value and the fix."""
     try:
-        return Entry(_CHECK.validate_python(fields), place, replaces)
+        return _CHECK.validate_python(fields)
     except ValidationError as e:
         first = e.errors(include_url=False, include_input=False)[0]
         key = str(first["loc"][0])

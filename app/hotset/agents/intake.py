@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
+from hotset.agents.agent import Agent
+from hotset.agents.hints import near_or_all
+from hotset.agents.own import OwnAgent, OwnPrompt
 from hotset.agents.parameters import check_overrides
 from hotset.agents.registry import Registry
-from hotset.errors import InvalidJob
+from hotset.errors import InvalidCatalogue, InvalidJob
 from hotset.fleet import Fleet
 from hotset.jobs import NewJob, Priority, parse_duration, parse_priority
 
@@ -37,8 +41,8 @@ class Intake:
 
     def new_job(
         self,
-        agent: str,
-        prompt: str,
+        agent: str | OwnAgent[Any],
+        prompt: Any = None,
         *,
         priority: str | int | Priority = Priority.NORMAL,
         deadline: str | float | None = None,
@@ -57,15 +61,16 @@ class Intake:
     ) -> NewJob:
         """A checked job. Durations are model seconds or texts such as `"15m"`; `not_before` may be a time of day.
 
-        Raises UnknownAgent or InvalidJob.
+        `agent` is a name, or an own agent (then `prompt` is its function's argument), or what its function made.
+        Raises UnknownAgent, InvalidJob, or InvalidCatalogue for an own agent that does not fit.
         """
-        known = self.registry.get(_text(agent, "agent", 200))
+        known, text, spec = self._asked(agent, prompt)
         queue = self._queue_of[known.tier]
         return NewJob(
             id=job_id or uuid7(),
             agent=known.name,
             queue=queue.name,
-            prompt=self._prompt(prompt),
+            prompt=self.prompt(text),
             tenant=self._tenant if tenant is None else _text(tenant, "tenant", LONGEST_TENANT),
             priority=parse_priority(priority),
             deadline_s=queue.deadline_s if deadline is None else parse_duration(deadline, "deadline"),
@@ -75,12 +80,42 @@ class Intake:
             max_retries=_retries(max_retries),
             options=check_overrides(options or {}),
             metadata=_metadata(metadata or {}),
-            idempotency_key=None if idempotency_key is None else _text(idempotency_key, "idempotency_key", LONGEST_KEY),
+            idempotency_key=self.key(idempotency_key),
             reply_to=reply_to,
             stream=stream,
+            spec=spec,
         )
 
-    def _prompt(self, prompt: object) -> str:
+    def _asked(self, agent: object, prompt: object) -> tuple[Agent, object, Mapping[str, Any] | None]:
+        if isinstance(agent, OwnAgent):
+            agent = agent(prompt)
+        elif isinstance(agent, OwnPrompt) and prompt is not None:
+            raise InvalidJob(
+                f"The prompt of agent {agent.declared.name!r} is given twice.",
+                remedy="Submit what its function made, or the agent with its function's argument.",
+            )
+        if not isinstance(agent, OwnPrompt):
+            return self.registry.get(_text(agent, "agent", 200)), prompt, None
+        declared = agent.declared
+        if declared.tier not in self._queue_of:
+            raise InvalidCatalogue(
+                f"Agent {declared.name!r}: no queue of the fleet serves tier {declared.tier!r}.",
+                remedy=near_or_all(declared.tier, sorted(self._queue_of)),
+            )
+        if declared.name in self.registry and self.registry.get(declared.name) != declared:
+            raise InvalidCatalogue(
+                f"Agent {declared.name!r}: the catalogue or your agents' file has another agent of that name.",
+                remedy="Rename yours.",
+            )
+        return declared, str(agent), {"agent": asdict(declared)}
+
+    @staticmethod
+    def key(idempotency_key: object) -> str | None:
+        """An idempotency key, checked; of a job or of a flow."""
+        return None if idempotency_key is None else _text(idempotency_key, "idempotency_key", LONGEST_KEY)
+
+    def prompt(self, prompt: object) -> str:
+        """The prompt, if it is one that may be stored and run; else InvalidJob."""
         if not isinstance(prompt, str):
             raise InvalidJob(f"The prompt is a {type(prompt).__name__}.", remedy="Give a text.")
         if not prompt.strip():

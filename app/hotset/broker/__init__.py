@@ -4,6 +4,7 @@ from hotset.broker.app import make_app
 from hotset.broker.board import Board, GpuState
 from hotset.broker.grants import Grant, GrantDesk, GrantEvent, Released, Returned, Spent
 from hotset.broker.lanes import CANCEL, WAKE, Lanes, LanesState, LaneState, connect_redis
+from hotset.broker.look import look
 from hotset.broker.messages import TASK
 from hotset.broker.replies import Replies, channel
 
@@ -25,5 +26,6 @@ __all__ = [
     "Spent",
     "channel",
     "connect_redis",
+    "look",
     "make_app",
 ]

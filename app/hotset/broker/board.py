@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 import redis
@@ -32,6 +32,9 @@ class GpuState:
     swaps: int = 0
     simulated: bool = False
     reason: str = ""
+    #: Wall seconds per model second, and the hotset, that the worker runs with; not told by old workers.
+    scale: float | None = None
+    version: str = ""
 
 
 class Board:
@@ -58,4 +61,6 @@ class Board:
 
 def _state(raw: dict[str, Any]) -> GpuState:
     residents = {model: (float(mb), int(running)) for model, (mb, running) in raw["residents"].items()}
-    return GpuState(**{**raw, "residents": residents, "victims": tuple(raw["victims"])})
+    # A newer worker may say more than we know.
+    known = {f.name: raw[f.name] for f in fields(GpuState) if f.name in raw}
+    return GpuState(**{**known, "residents": residents, "victims": tuple(raw["victims"])})

@@ -63,6 +63,7 @@ class Lanes:
         self._publish = self.redis.register_script(_lua("publish"))
         self._snapshot = self.redis.register_script(_lua("snapshot"))
         self._restore = self.redis.register_script(_lua("restore"))
+        self._position = self.redis.register_script(_lua("position"))
 
     def __json__(self) -> str:
         """Celery's `inspect stats` shows the transport's options, of which this is one."""
@@ -70,7 +71,7 @@ class Lanes:
 
     def publish(self, jobs: Sequence[Routing]) -> None:
         """Put jobs into their lanes, each atomically; one that is there already stays one. Wakes the workers."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             for first in range(0, len(jobs), PUBLISH):
                 arguments: list[Any] = []
                 for j in jobs[first : first + PUBLISH]:
@@ -83,7 +84,7 @@ class Lanes:
         arguments: list[Any] = [SWEEP, LONGEST_MESSAGE]
         for queue, deadline_s in default_deadlines.items():
             arguments += [queue, _ms(deadline_s)]
-        with _reachable(self.redis):
+        with reachable(self.redis):
             answer = cast(list[Any], self._snapshot(args=arguments))
         lanes: list[LaneState] = []
         inbox: dict[str, int] = {}
@@ -96,12 +97,12 @@ class Lanes:
 
     def claim(self, queue: str, lane: str, selector: Selector, claim: str) -> str | None:
         """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             return cast(str | None, self._claim(args=[queue, lane, selector, claim]))
 
     def ack(self, claim: str) -> None:
         """The claim's job is done with; forget it."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             pipe = self.redis.pipeline()
             pipe.hdel("hs:unacked", claim)
             pipe.zrem("hs:unacked:index", claim)
@@ -109,7 +110,7 @@ class Lanes:
 
     def give_back(self, claim: str) -> None:
         """The claim's job goes back to its lane at once."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             self._restore(args=[0, 0, claim])
             self.redis.publish(WAKE, "")
 
@@ -118,29 +119,31 @@ class Lanes:
         held = list(claims)
         if not held:
             return
-        with _reachable(self.redis):
+        with reachable(self.redis):
             seconds, micros = self.redis.time()
             self.redis.zadd("hs:unacked:index", dict.fromkeys(held, seconds * 1000 + micros // 1000), xx=True)
 
     def restore_abandoned(self, older_s: float, limit: int = 100) -> int:
         """Claims that were not renewed for that many wall seconds go back to their lanes; how many."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             return int(cast(int, self._restore(args=[limit, _ms(older_s)])))
 
-    def remove(self, queue: str, job_id: UUID) -> None:
-        """Take a waiting job out (it was cancelled or has expired). Harmless when it is not there."""
-        member = str(job_id)
-        with _reachable(self.redis):
+    def remove(self, queue: str, *job_ids: UUID) -> None:
+        """Take waiting jobs out (they were cancelled or have expired). Harmless for those that are not there."""
+        members = [str(job_id) for job_id in job_ids]
+        if not members:
+            return
+        with reachable(self.redis):
             pipe = self.redis.pipeline(transaction=True)
             for lane in (*(p.label for p in Priority), SUSPECT):
-                pipe.zrem(f"hs:arrival:{queue}:{lane}", member)
-                pipe.zrem(f"hs:deadline:{queue}:{lane}", member)
-            pipe.hdel(f"hs:message:{queue}", member)
+                pipe.zrem(f"hs:arrival:{queue}:{lane}", *members)
+                pipe.zrem(f"hs:deadline:{queue}:{lane}", *members)
+            pipe.hdel(f"hs:message:{queue}", *members)
             pipe.execute()
 
     def missing(self, jobs: Sequence[Routing]) -> list[Routing]:
         """Those of the jobs that wait in no lane: lost with the broker's memory, or just claimed."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             pipe = self.redis.pipeline(transaction=False)
             for job in jobs:
                 pipe.hexists(f"hs:message:{job.queue}", str(job.id))
@@ -149,7 +152,7 @@ class Lanes:
     def lengths(self, queues: Iterable[str]) -> dict[str, int]:
         """Waiting jobs by queue: lanes and inbox."""
         names = list(queues)
-        with _reachable(self.redis):
+        with reachable(self.redis):
             pipe = self.redis.pipeline(transaction=False)
             for queue in names:
                 pipe.hlen(f"hs:message:{queue}")
@@ -157,9 +160,22 @@ class Lanes:
             found = pipe.execute()
         return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
 
+    def position(self, queue: str, priority: Priority, job_id: UUID, *, suspect: bool) -> int | None:
+        """How many jobs of the queue are picked before that one; None when it does not wait in its lane.
+
+        Higher priorities first; in a lane those that can still meet their deadline, earliest first, then the others.
+        """
+        above = [p.label for p in sorted(Priority, reverse=True) if p > priority]
+        if suspect:
+            lane, before = SUSPECT, [p.label for p in Priority if p >= Priority.NORMAL]
+        else:
+            lane, before = priority.label, [*above, *([SUSPECT] if priority < Priority.NORMAL else [])]
+        with reachable(self.redis):
+            return cast(int | None, self._position(args=[queue, lane, str(job_id), *before]))
+
     def ask_cancel(self, job_id: UUID) -> None:
         """Tell the workers at once; they would see it at their next heartbeat."""
-        with _reachable(self.redis):
+        with reachable(self.redis):
             self.redis.publish(CANCEL, str(job_id))
 
     def subscriber(self) -> redis.client.PubSub:
@@ -182,7 +198,8 @@ def connect_redis(url: str, *, name: str) -> redis.Redis:
 
 
 @contextmanager
-def _reachable(client: redis.Redis) -> Iterator[None]:
+def reachable(client: redis.Redis) -> Iterator[None]:
+    """When the broker does not answer within: BrokerUnavailable in place of the driver's error."""
     try:
         yield
     except (redis.ConnectionError, redis.TimeoutError) as e:

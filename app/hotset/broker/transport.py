@@ -80,7 +80,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
             message = json.loads(raw)
             message["properties"]["delivery_tag"] = claim
             # The run tells the owner of its end by this name.
-            message["headers"].setdefault("hotset", {})["claim"] = claim
+            message["headers"].setdefault("hotset", {}).update(claim=claim, queue=grant.queue)
             message["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": grant.queue})
             self.connection._deliver(message, grant.queue)
         except Exception:

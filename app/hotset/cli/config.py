@@ -38,6 +38,7 @@ def config(as_json: AsJson = False) -> None:
 
 def init(
     path: Annotated[Path, typer.Argument(help="Where to write it.")] = Path("fleet.yaml"),
+    as_json: AsJson = False,
 ) -> None:
     """Write a fleet file to begin with: one 4 GB GPU, three models, three queues. Never overwrites one.
 
@@ -55,4 +56,7 @@ def init(
             file.write(text)
     except FileExistsError:
         raise UsageError(f"{path} exists.", remedy="Give another name, or remove it first.") from None
+    if as_json:
+        print_json({"file": str(path)})
+        return
     note(f'Wrote {path}. Use it: HOTSET_FLEET={path}, or `fleet = "{path}"` in hotset.toml.')

@@ -15,12 +15,17 @@ def add_to(app: typer.Typer) -> None:
 
 def flower(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 5555,
+    host: Annotated[str, typer.Option(help="The address to listen at; another needs a login.")] = "127.0.0.1",
     as_json: AsJson = False,
 ) -> None:
-    """Watch workers, tasks and queue lengths in the browser. Listens to this machine only: it has no login.
+    """Watch workers, tasks and queue lengths in the browser.
+
+    It listens to this machine only and changes nothing, unless HOTSET_FLOWER_AUTH=user:password gives it a login. The
+    password is a setting and no option: a command line can be read by every user of the machine.
 
     \b
     Example:  hotset flower --port 5555
+              HOTSET_FLOWER_AUTH=ann:secret hotset flower --host 0.0.0.0
     """
     from hotset.broker import Lanes, make_app
     from hotset.cli.fleet import the_fleet
@@ -40,5 +45,5 @@ def flower(
             print_json({"url": address})
         note(f"Flower at {address}. Ctrl-C stops it.")
 
-    serve_flower(make_app(url, queues), Lanes(url), port=port, ready=ready)
-    raise typer.Exit(130)
+    auth = settings.flower_auth and settings.flower_auth.get_secret_value()
+    serve_flower(make_app(url, queues), Lanes(url), host=host, port=port, auth=auth or None, ready=ready)

@@ -1,48 +1,91 @@
-"""`hotset jobs`: list, show, cancel."""
+"""`hotset jobs`: list, show, watch, cancel, retry; one, several, or all that match."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hotset.cli.completion import complete_agents, complete_queues, complete_states
 from hotset.cli.output import SIMULATED, AsJson, note, print_json, seconds, table
 
 if TYPE_CHECKING:
+    from hotset.client import Client
     from hotset.jobs import JobView
+    from hotset.jobs.filters import JobFilter
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
+JobIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.")]
+States = Annotated[
+    str | None,
+    typer.Option(
+        "--state", help="In these states, with commas; or open, waiting, ended.", autocompletion=complete_states
+    ),
+]
+Agent = Annotated[str | None, typer.Option("--agent", help="Of this agent.", autocompletion=complete_agents)]
+Queue = Annotated[str | None, typer.Option("--queue", help="In this queue.", autocompletion=complete_queues)]
+Tenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant (default: yours); '*' is all of them.")]
+OneTenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant (default: yours).")]
+Since = Annotated[str | None, typer.Option("--since", help="Arrived since: 1h (ago), 2d, 2026-01-31T08:00Z.")]
+Until = Annotated[str | None, typer.Option("--until", help="Arrived before: as --since.")]
+ErrorKind = Annotated[str | None, typer.Option("--error-kind", help="Ended with this error: RunTimeout, Crashed ...")]
+Metadata = Annotated[list[str] | None, typer.Option("--metadata", help="With this metadata, name=value; repeatable.")]
+All = Annotated[bool, typer.Option("--all", help="All that match the filters, or all there are.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
+
 _REASON = "cancelled with `hotset jobs cancel`"
+_LOOK_S = 0.5
+#: Jobs that `watch` follows at once.
+_WATCHED = 1000
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The jobs: list, show, cancel.")
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The jobs: list, show, watch, cancel, retry.")
     group.command("list")(list_jobs)
     group.command("show")(show)
+    group.command("watch")(watch)
     group.command("cancel")(cancel)
+    group.command("retry")(retry)
     app.add_typer(group, name="jobs")
 
 
 def list_jobs(
-    state: Annotated[
-        str | None, typer.Option(help="Only in this state: queued, running, succeeded, failed ...")
-    ] = None,
-    agent: Annotated[str | None, typer.Option(help="Only of this agent.")] = None,
+    state: States = None,
+    agent: Agent = None,
+    queue: Queue = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    error_kind: ErrorKind = None,
+    metadata: Metadata = None,
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 50,
+    after: Annotated[
+        str | None, typer.Option(metavar="ID", help="The next page: older than this job, the last of the page before.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the newest jobs of your tenant.
+    """List the newest jobs that match, without their answers (`hotset jobs show` has them).
 
     \b
-    Example:  hotset jobs list --state failed --limit 10
+    Example:  hotset jobs list --state failed --since 1h
+              hotset jobs list --state open --queue qwen --metadata team=core
+              hotset jobs list --limit 1000 --after ID --json
     """
-    from hotset.client import Client
+    from dataclasses import replace
 
+    from hotset.client import Client
+    from hotset.jobs.filters import parse_id
+
+    wanted = _filter(state, agent, queue, tenant, since, until, error_kind, metadata)
+    wanted = replace(wanted, limit=limit, after=None if after is None else parse_id(after))
     with Client() as client:
-        if agent is not None:
-            client.registry.get(agent)
-        found = client.jobs(state=state, agent=agent, limit=limit)
+        _check_agent(client, agent)
+        found = client.jobs(wanted)
     if as_json:
         print_json([as_object(view) for view in found])
         return
@@ -51,19 +94,22 @@ def list_jobs(
         for v in found
     ]
     typer.echo(table(("job", "state", "agent", "queue", "priority", "arrived", "wait s", "run s"), rows))
+    if len(found) == limit:
+        note(f"There may be more: --after {found[-1].id}")
 
 
-def show(job_id: JobId, as_json: AsJson = False) -> None:
-    """Show a job: its state, its result, and what happened to it (the audit).
+def show(job_id: JobId, tenant: OneTenant = None, as_json: AsJson = False) -> None:
+    """Show a job: its state, its result, what happened to it (the audit), and the flow that it is a step of.
 
     \b
     Example:  hotset jobs show 0198c0de-0000-7000-8000-000000000000
     """
     from hotset.client import Client
 
-    with Client() as client:
+    with Client(tenant=tenant) as client:
         view = client.job(job_id).view
         audit = client.audit(view.id)
+        tree = None if view.flow is None else client.flow(view.flow).tree()
     if as_json:
         print_json({**as_object(view), "audit": [_entry(row) for row in audit]})
         return
@@ -79,26 +125,150 @@ def show(job_id: JobId, as_json: AsJson = False) -> None:
             ("at", "action", "attempt", "by"), [(_time(a["at"]), a["action"], a["attempt"], a["actor"]) for a in audit]
         )
     )
+    if tree is not None:
+        typer.echo(f"\n{tree}")
     if view.result is not None:
         mark = f" ({SIMULATED}: the words mean nothing)" if view.result.simulated else ""
         typer.echo(f"\n{view.result.model}{mark}:\n{view.result.text}")
 
 
-def cancel(job_id: JobId, reason: Annotated[str, typer.Option(help="Kept in the audit.")] = _REASON) -> None:
-    """Cancel a job, waiting or running. Exit status 1 if it has ended already.
+def watch(
+    job_ids: JobIds = None,
+    state: States = None,
+    agent: Agent = None,
+    queue: Queue = None,
+    tenant: Tenant = None,
+    metadata: Metadata = None,
+    as_json: AsJson = False,
+) -> None:
+    """Follow jobs: a line at each change of state. With ids it ends when all of them have; else Ctrl-C ends it.
+
+    With --json each line is one JSON object. Exit status 1 when a job named by its id did not succeed.
+
+    \b
+    Example:  hotset jobs watch 0198c0de-0000-7000-8000-000000000000
+              hotset jobs watch --queue qwen --state open
+    """
+    from dataclasses import replace
+
+    from hotset.client import Client
+    from hotset.errors import UnknownJob
+    from hotset.jobs import State
+    from hotset.jobs.filters import JobFilter, parse_id
+
+    ids = tuple(parse_id(i) for i in job_ids or ())
+    wanted = _filter(state, agent, queue, tenant, None, None, None, metadata)
+    with Client() as client:
+        _check_agent(client, agent)
+        wanted = replace(wanted, ids=ids, limit=len(ids) or _WATCHED)
+        seen: dict[Any, tuple[State, int]] = {}
+        while True:
+            found = client.jobs(wanted)
+            # One that no longer matches (--state open) is looked at once more: it ended.
+            there = {v.id for v in found}
+            left = tuple(i for i, (was, _) in seen.items() if not was.terminal and i not in there)
+            found += client.jobs(JobFilter(ids=left, tenant=tenant, limit=len(left))) if left and not ids else []
+            if ids and len(found) < len(set(ids)):
+                raise UnknownJob(next(i for i in ids if i not in there))
+            for view in reversed(found):
+                if seen.get(view.id) != (view.state, view.attempt):
+                    seen[view.id] = (view.state, view.attempt)
+                    _say_change(view, as_json=as_json)
+            if ids and all(view.state.terminal for view in found):
+                break
+            time.sleep(_LOOK_S)
+    if any(view.state is not State.SUCCEEDED for view in found):
+        raise typer.Exit(1)
+
+
+def cancel(
+    job_ids: JobIds = None,
+    every: All = False,
+    state: States = None,
+    agent: Agent = None,
+    queue: Queue = None,
+    tenant: Tenant = None,
+    since: Since = None,
+    until: Until = None,
+    metadata: Metadata = None,
+    reason: Annotated[str, typer.Option(help="Kept in the audit.")] = _REASON,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel jobs, waiting or running: those named, or all that match the filters.
+
+    Of many it asks first, with their count. Exit status 1 if one that was named had ended already.
 
     \b
     Example:  hotset jobs cancel 0198c0de-0000-7000-8000-000000000000
+              hotset jobs cancel --all --queue qwen
+              hotset jobs cancel --metadata team=core --since 1h --yes
     """
     from hotset.client import Client
+    from hotset.jobs.filters import EVERY_TENANT
 
-    with Client() as client:
-        job = client.job(job_id)
-        if not job.cancel(reason):
-            note(f"error: Job {job.id} has ended already: {job.status}.")
-            raise typer.Exit(1)
-        status = job.status
-    note(f"Job {job.id} is cancelled." if status.terminal else f"Job {job.id} is running; its worker breaks it off.")
+    wanted = _filter(state, agent, queue, tenant, since, until, None, metadata)
+    _ids_or_filters(job_ids, every, wanted, "cancel")
+    with Client(tenant=None if tenant == EVERY_TENANT else tenant) as client:
+        _check_agent(client, agent)
+        if job_ids:
+            _cancel_named(client, job_ids, reason, as_json=as_json)
+            return
+        _confirm(client.count_open(wanted), "cancel", yes=yes)
+        with _counting("Cancelled") as progress:
+            ended, asked = client.cancel_all(wanted, reason=reason, progress=progress)
+    if as_json:
+        print_json({"cancelled": ended, "asked": asked})
+    else:
+        running = f" {asked} are running; their workers break them off." if asked else ""
+        note(f"{ended} jobs are cancelled.{running}")
+
+
+def retry(
+    job_ids: JobIds = None,
+    every: All = False,
+    state: States = None,
+    agent: Agent = None,
+    queue: Queue = None,
+    tenant: OneTenant = None,
+    since: Since = None,
+    until: Until = None,
+    error_kind: ErrorKind = None,
+    metadata: Metadata = None,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run jobs again that ended: those named, or all that match and did not succeed. Each becomes a new job.
+
+    The new one names the old one (`replay_of`). With filters those that were retried before are left out, so the same
+    call again doubles nothing.
+
+    \b
+    Example:  hotset jobs retry 0198c0de-0000-7000-8000-000000000000
+              hotset jobs retry --all --state failed --since 1d
+              hotset jobs retry --error-kind RunTimeout --yes --json
+    """
+    from hotset.client import Client
+    from hotset.jobs.filters import parse_id
+
+    wanted = _filter(state, agent, queue, None, since, until, error_kind, metadata)
+    _ids_or_filters(job_ids, every, wanted, "retry")
+    with Client(tenant=tenant) as client:
+        _check_agent(client, agent)
+        if job_ids:
+            # Every name is looked up before any is retried.
+            new = client.retry_named([client.get(parse_id(i)).id for i in job_ids])
+        else:
+            _confirm(client.count_retryable(wanted), "retry", yes=yes)
+            with _counting("Retried") as progress:
+                new = client.retry_all(wanted, progress=progress)
+        made = [{"id": job.id, "replay_of": str(job.view.replay_of)} for job in new]
+    if as_json:
+        print_json(made)
+    elif made:
+        typer.echo(table(("job", "replay of"), [(m["id"], m["replay_of"]) for m in made]))
+    else:
+        note("There is nothing to retry.")
 
 
 def as_object(view: JobView) -> dict[str, Any]:
@@ -106,6 +276,99 @@ def as_object(view: JobView) -> dict[str, Any]:
     from dataclasses import asdict
 
     return {**asdict(view), "id": str(view.id), "priority": view.priority.label, "state": str(view.state)}
+
+
+def _cancel_named(client: Client, job_ids: Sequence[str], reason: str, *, as_json: bool) -> None:
+    jobs = [client.job(i) for i in job_ids]  # every name is looked up before any is cancelled
+    done: list[dict[str, Any]] = []
+    for job in jobs:
+        changed = job.cancel(reason)
+        status = job.status
+        done.append({"id": job.id, "state": str(status), "changed": changed})
+        if not changed:
+            note(f"error: Job {job.id} has ended already: {status}.")
+        elif not as_json:
+            what = "is cancelled" if status.terminal else "is running; its worker breaks it off"
+            note(f"Job {job.id} {what}.")
+    if as_json:
+        print_json(done)
+    if not all(d["changed"] for d in done):
+        raise typer.Exit(1)
+
+
+def _filter(
+    state: str | None,
+    agent: str | None,
+    queue: str | None,
+    tenant: str | None,
+    since: str | None,
+    until: str | None,
+    error_kind: str | None,
+    metadata: list[str] | None,
+) -> JobFilter:
+    from hotset.jobs.filters import JobFilter, parse_metadata, parse_states, parse_time
+
+    now = datetime.now(UTC)
+    return JobFilter(
+        states=parse_states(state) if state else frozenset(),
+        agent=agent,
+        queue=queue,
+        tenant=tenant,
+        since=parse_time(since, "--since", now) if since else None,
+        until=parse_time(until, "--until", now) if until else None,
+        error_kind=error_kind,
+        metadata=parse_metadata(metadata or ()),
+    )
+
+
+def _check_agent(client: Client, agent: str | None) -> None:
+    """A mistyped name would find nothing in silence."""
+    if agent is not None:
+        client.registry.get(agent)
+
+
+def _ids_or_filters(job_ids: Sequence[str] | None, every: bool, wanted: JobFilter, verb: str) -> None:
+    from hotset.errors import UsageError
+
+    if job_ids and (every or wanted.selective):
+        raise UsageError("Ids and filters are given.", remedy="Give ids, or filters, not both.")
+    if not job_ids and not every and not wanted.selective:
+        raise UsageError(f"Which jobs shall I {verb}?", remedy="Give ids, or filters, or --all.")
+
+
+def _confirm(count: int, verb: str, *, yes: bool) -> None:
+    from hotset.errors import UsageError
+
+    if yes or not count:
+        return
+    jobs = f"{count:,} jobs" if count != 1 else "1 job"
+    if not sys.stdin.isatty():
+        raise UsageError(f"This would {verb} {jobs}.", remedy="Add --yes to do it without a question.")
+    if not typer.confirm(f"{verb.capitalize()} {jobs}?", err=True):
+        note("Nothing was done.")
+        raise typer.Exit(1)
+
+
+@contextlib.contextmanager
+def _counting(verb: str) -> Iterator[Callable[[int], None]]:
+    """Says how far it is, on a terminal only, on a line that is gone at the end."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    yield lambda done: typer.echo(f"\r{verb} {done:,} ...", nl=False, err=True)
+    typer.echo("\r\x1b[2K", nl=False, err=True)
+
+
+def _say_change(view: JobView, *, as_json: bool) -> None:
+    if as_json:
+        print_json(as_object(view))
+    else:
+        after = f" after {seconds(view.run_s)} s" if view.state.terminal and view.run_s is not None else ""
+        why = f": {view.error}" if view.error else ""
+        attempt = f" (attempt {view.attempt})" if view.attempt > 1 else ""
+        clock = datetime.now(UTC).strftime("%H:%M:%S")
+        typer.echo(f"{clock}  {view.id}  {view.agent}  {view.state}{attempt}{after}{why}")
+    sys.stdout.flush()
 
 
 def _entry(row: dict[str, Any]) -> dict[str, Any]:

@@ -9,18 +9,28 @@ import typer
 
 from hotset.cli import (
     agents,
+    audit,
+    backup,
+    batch,
     bench,
+    completion,
     config,
     demo,
+    doctor,
     flower,
+    gpus,
     jobs,
+    models,
     plan,
+    queues,
     replay,
+    retain,
     run,
     serve,
     servers,
     simulate,
     status,
+    top,
     worker,
     workload,
 )
@@ -55,12 +65,21 @@ def _top(
 
 demo.add_to(app)
 servers.add_to(app)
+backup.add_to(app)
+retain.add_to(app)
 serve.add_to(app)
 worker.add_to(app)
 run.add_to(app)
+batch.add_to(app)
 jobs.add_to(app)
 agents.add_to(app)
 status.add_to(app)
+top.add_to(app)
+models.add_to(app)
+queues.add_to(app)
+gpus.add_to(app)
+audit.add_to(app)
+doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
 workload.add_to(app)
@@ -68,12 +87,14 @@ replay.add_to(app)
 plan.add_to(app)
 bench.add_to(app)
 config.add_to(app)
+completion.add_to(app)
 
 
 def main() -> None:
     """Run the command of this process's arguments and end the process."""
     from hotset.errors import HotsetError
 
+    completion.init()
     try:
         app()
     except HotsetError as e:

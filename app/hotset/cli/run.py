@@ -58,11 +58,12 @@ def run(
             idempotency_key=key,
             stream=True,
         )
-        note(f"Job {job.id}")
-        _warn_without_worker(client)
+        load_s = None
         try:
+            note(f"Job {job.id}")
+            _warn_without_worker(client)
             if not as_json:
-                _print_words(job, timeout)
+                load_s = _print_words(job, timeout)
             result = job.result(timeout)
         except KeyboardInterrupt:
             note(f"\nJob {job.id} goes on. Its answer: hotset jobs show ID. To stop it: hotset jobs cancel ID.")
@@ -73,36 +74,37 @@ def run(
 
         print_json(as_object(view))
     else:
-        note(_footer(view, str(result.model)))
+        note(_footer(view, str(result.model), load_s))
 
 
-def _print_words(job: Job, timeout: float | None) -> None:
-    """The words as they come. What was lost on the way is made up from the database, which has the whole answer."""
-    shown = ""
-    for event in job.stream(timeout):
-        if event.kind == "started" and event.restarted and shown:
-            note("\n[The run was interrupted and begins anew: what was printed is void.]")
-            shown = ""
-        elif event.kind == "tokens" and event.text:
+def _print_words(job: Job, timeout: float | None) -> float | None:
+    """The words as they come; model seconds that the model was loaded for this job, None: it was hot."""
+    shown = False
+    loading = load_s = None
+    for event in job.stream(timeout=timeout):
+        if event.kind == "loading":
+            loading = loading or event
+            note(f"{event.gpu} loads {event.model} ...")
+        elif event.kind == "started":
+            if event.restarted and shown:
+                note("\n[The run was interrupted and begins anew: what was printed is void.]")
+                shown = False
+            load_s = None if loading is None else event.elapsed_s - loading.elapsed_s
+        elif event.text:
             typer.echo(event.text, nl=False)
             sys.stdout.flush()
-            shown += event.text
-    result = job.view.result
-    if result is None:
-        return
-    if result.text.startswith(shown):
-        typer.echo(result.text[len(shown) :])
-    else:
-        note("\n[Some words were lost on the way; this is the whole answer.]")
-        typer.echo(result.text)
+            shown = True
+    if shown:
+        typer.echo()
+    return load_s
 
 
-def _footer(view: JobView, model: str) -> str:
+def _footer(view: JobView, model: str, load_s: float | None) -> str:
     result = view.result
     if result is None:
         return ""
     usage, timings = result.usage, result.timings
-    parts = [f"waited {seconds(view.wait_s)} s"]
+    parts = [f"waited {seconds(view.wait_s)} s" + (f", {seconds(load_s)} s of it for the load" if load_s else "")]
     if timings.get("first_token_s") is not None:
         parts.append(f"first token after {seconds(timings['first_token_s'])} s")
     tokens, took = usage.get("output_tokens"), timings.get("generate_s")

@@ -69,7 +69,7 @@ def up(home: Home = None, as_json: AsJson = False) -> None:
     )
 
 
-def down(home: Home = None) -> None:
+def down(home: Home = None, as_json: AsJson = False) -> None:
     """Stop what `hotset up` started. Jobs and results stay for the next `hotset up`.
 
     \b
@@ -83,10 +83,13 @@ def down(home: Home = None) -> None:
     ran = embedded.running(place) is not None
     embedded(place).stop()
     (place / "running.toml").unlink(missing_ok=True)
+    if as_json:
+        print_json({"home": str(place), "stopped": ran})
+        return
     note(f"Stopped. The data stays in {place}." if ran else f"Nothing was running in {place}.")
 
 
-def migrate() -> None:
+def migrate(as_json: AsJson = False) -> None:
     """Bring the database's tables up to date. Harmless when they are.
 
     \b
@@ -95,8 +98,24 @@ def migrate() -> None:
     from hotset.settings import load_settings
     from hotset.store import migrate as bring_up
 
-    bring_up(load_settings().database_url.get_secret_value())
-    note("The database is up to date.")
+    url = load_settings().database_url.get_secret_value()
+    before = _revision(url)
+    bring_up(url)
+    after = _revision(url)
+    if as_json:
+        print_json({"before": before, "after": after})
+        return
+    note("The database is up to date." if before == after else f"The database is up to date: {before} -> {after}.")
+
+
+def _revision(url: str) -> str | None:
+    from hotset.store import make_engine, overview
+
+    engine = make_engine(url, application="hotset-migrate", pool_size=1)
+    try:
+        return overview.versions(engine)["schema"]
+    finally:
+        engine.dispose()
 
 
 def embedded_servers() -> type[Servers]:

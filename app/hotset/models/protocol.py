@@ -81,6 +81,6 @@ class ModelServer(Protocol):
         """Evict (keep_alive 0); returns when `/api/ps` no longer shows it."""
 
     def generate(self, prompt: Prompt, *, first_token_timeout_s: float, stall_timeout_s: float) -> Generation:
-        """A streamed request (keep_alive -1). Timeouts in wall seconds: to the first chunk, and between chunks."""
+        """A streamed request (keep_alive as it was). Timeouts in wall seconds: to the first chunk, between chunks."""
 
     def close(self) -> None: ...

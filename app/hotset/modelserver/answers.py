@@ -11,12 +11,14 @@ from typing import Any
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from hotset.modelserver.refusals import CutOff, Refusal
+from hotset.modelserver.refusals import CutOff, Garbled, Refusal
 
 JSON = "application/json; charset=utf-8"
 NDJSON = "application/x-ndjson"
+_GARBLED = b'{"model":"tinyllama","created_at":"20\n'
 
 Lines = AsyncGenerator[dict[str, Any], None]
+Join = Callable[[list[dict[str, Any]]], dict[str, Any]]
 
 
 def encode(value: Mapping[str, Any]) -> bytes:
@@ -31,13 +33,15 @@ class Json(Response):
 class Answer(Response):
     """Runs `lines` while its client listens. With `join` they become one object, else one line each.
 
-    A client that leaves stops `lines` wherever they are, which frees what they hold. A Refusal before the first line
-    is an answer with its status, later an error line inside the stream.
+    A client that leaves stops `lines` wherever they are, which frees what they hold; so does one that takes nothing for
+    `patience_s` wall seconds. Until then a client that reads slowly holds its answer up, as nothing is kept for it. A
+    Refusal before the first line is an answer with its status, later an error line inside the stream.
     """
 
-    def __init__(self, lines: Lines, *, join: Callable[[list[dict[str, Any]]], dict[str, Any]] | None) -> None:
+    def __init__(self, lines: Lines, *, join: Join | None, patience_s: float) -> None:
         self._lines = lines
         self._join = join
+        self._patience_s = patience_s
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,27 +57,34 @@ class Answer(Response):
                 await writing
 
     async def _write(self, send: Send) -> None:
-        async with contextlib.aclosing(self._lines) as lines:
-            if self._join is not None:
-                await self._write_joined(lines, self._join, send)
-            else:
-                await self._write_lines(lines, send)
+        async def send_in_time(message: Message) -> None:
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    await send(message)
+            except TimeoutError:
+                raise CutOff from None
 
-    async def _write_joined(
-        self, lines: Lines, join: Callable[[list[dict[str, Any]]], dict[str, Any]], send: Send
-    ) -> None:
+        # CutOff: a body without its end, for which the server drops the connection.
+        with contextlib.suppress(CutOff):
+            async with contextlib.aclosing(self._lines) as lines:
+                if self._join is not None:
+                    await self._write_joined(lines, self._join, send_in_time)
+                else:
+                    await self._write_lines(lines, send_in_time)
+
+    async def _write_joined(self, lines: Lines, join: Join, send: Send) -> None:
+        status = 200
         try:
-            answer, status = join([line async for line in lines]), 200
+            body = encode(join([line async for line in lines]))
         except Refusal as refusal:
-            answer, status = {"error": refusal.message}, refusal.status
-        except CutOff:
-            return
-        body = encode(answer)
+            body, status = encode({"error": refusal.message}), refusal.status
+        except Garbled:
+            body = _GARBLED
         await send(_start(status, JSON, length=len(body)))
         await send({"type": "http.response.body", "body": body})
 
     async def _write_lines(self, lines: Lines, send: Send) -> None:
-        begun = False
+        begun, status, kind, end = False, 200, NDJSON, b""
         try:
             async for line in lines:
                 if not begun:
@@ -81,14 +92,12 @@ class Answer(Response):
                     await send(_start(200, NDJSON))
                 await send({"type": "http.response.body", "body": encode(line) + b"\n", "more_body": True})
         except Refusal as refusal:
-            error = encode({"error": refusal.message})
-            if not begun:
-                await send(_start(refusal.status, JSON, length=len(error)))
-            await send({"type": "http.response.body", "body": error if not begun else error + b"\n"})
-            return
-        except CutOff:
-            return  # a body without its end: the server drops the connection
-        await send({"type": "http.response.body", "body": b""})
+            end, status, kind = encode({"error": refusal.message}) + b"\n" * begun, refusal.status, JSON
+        except Garbled:
+            end = _GARBLED
+        if not begun:
+            await send(_start(status, kind, length=len(end)))
+        await send({"type": "http.response.body", "body": end})
 
 
 def _start(status: int, content_type: str, *, length: int | None = None) -> Message:

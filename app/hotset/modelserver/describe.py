@@ -10,9 +10,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from hotset.fleet import Model
 from hotset.modelserver.clock import Clock
-from hotset.modelserver.gpu import is_embedding
+from hotset.modelserver.profiles import Profile
 from hotset.modelserver.residents import Resident
 
 _MIB = 1024 * 1024
@@ -26,11 +25,6 @@ def tagged(name: str) -> str:
     return name if ":" in name.rsplit("/", 1)[-1] else f"{name}:latest"
 
 
-def thinks(model: str) -> bool:
-    """Models that think by default; known by their names."""
-    return "deepseek-r1" in model
-
-
 def now() -> str:
     """RFC 3339, UTC, to the nanosecond as Go writes it (here to the microsecond)."""
     seconds, fraction = divmod(time.time(), 1.0)
@@ -41,51 +35,52 @@ def loaded_row(resident: Resident, clock: Clock) -> dict[str, Any]:
     """A row of `/api/ps`; called in the event loop, whose timers it reads."""
     return {
         **_name(resident.name),
-        "size": int(resident.size_mb * _MIB),
-        "digest": _digest(resident.name),
+        "size": mib(resident.size_mb),
+        "digest": digest(resident.name),
         "details": _details(resident.name),
         "expires_at": _expires(resident, clock),
-        "size_vram": int(resident.vram_mb * _MIB),
+        "size_vram": mib(resident.vram_mb),
         "context_length": resident.context,
     }
 
 
-def tag_row(model: Model, since: str) -> dict[str, Any]:
+def tag_row(profile: Profile, since: str) -> dict[str, Any]:
+    """A row of `/api/tags`."""
     return {
-        **_name(model.name),
+        **_name(profile.name),
         "modified_at": since,
-        "size": int(model.size_mb * _MIB),
-        "digest": _digest(model.name),
-        "details": _details(model.name),
+        "size": mib(profile.model.size_mb),
+        "digest": digest(profile.name),
+        "details": _details(profile.name),
+        "capabilities": list(profile.capabilities),
     }
 
 
-def card(model: Model, since: str) -> dict[str, Any]:
+def card(profile: Profile, since: str) -> dict[str, Any]:
     """The answer of `/api/show`."""
-    details = _details(model.name)
+    details = _details(profile.name)
     family = details["family"]
-    capabilities = ["embedding"] if is_embedding(model.name) else ["completion"]
     return {
-        "modelfile": f"# a simulated model of hotset\nFROM {tagged(model.name)}\n",
+        "modelfile": f"# a simulated model of hotset\nFROM {tagged(profile.name)}\n",
         "template": "{{ .System }}\n{{ .Prompt }}",
         "details": details,
-        "model_info": {"general.architecture": family, f"{family}.context_length": trained_context(model)},
-        "capabilities": capabilities + (["thinking"] if thinks(model.name) else []),
+        "model_info": {"general.architecture": family, f"{family}.context_length": profile.trained_context},
+        "capabilities": list(profile.capabilities),
         "modified_at": since,
     }
 
 
-def trained_context(model: Model) -> int:
-    """What num_ctx is clipped to. A fleet file does not tell it: no less than most models have."""
-    return max(32768, model.context)
+def mib(size: float) -> int:
+    """MiB in bytes."""
+    return int(size * _MIB)
+
+
+def digest(name: str) -> str:
+    return hashlib.sha256(f"hotset simulated {name}".encode()).hexdigest()
 
 
 def _name(name: str) -> dict[str, str]:
     return {"name": tagged(name), "model": tagged(name)}
-
-
-def _digest(name: str) -> str:
-    return hashlib.sha256(f"hotset simulated {name}".encode()).hexdigest()
 
 
 def _details(name: str) -> dict[str, Any]:

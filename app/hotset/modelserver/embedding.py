@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -12,8 +13,8 @@ from hotset.modelserver.clock import Clock, sleep_until
 from hotset.modelserver.gpu import SimulatedGpu
 from hotset.modelserver.log import TraceLog
 from hotset.modelserver.lookup import Lookup
-from hotset.modelserver.refusals import Refusal
-from hotset.modelserver.runs import CHARACTERS_PER_TOKEN, reading_s, slowness, tokens_in
+from hotset.modelserver.refusals import Refusal, not_found_to_embed
+from hotset.modelserver.runs import CHARACTERS_PER_TOKEN, slowness, tokens_in
 
 
 class Embedder:
@@ -27,17 +28,23 @@ class Embedder:
     async def lines(self, ask: EmbedAsk) -> AsyncGenerator[dict[str, Any], None]:
         """The answer, as the one line that there is."""
         came = time.perf_counter_ns()
-        model = self._lookup.model(ask.model)
-        want = self._lookup.want(model, ask.options, ask.keep_alive_s)
+        profile = self._lookup.find(ask.model)
+        if profile is None:
+            raise not_found_to_embed(ask.model)
+        want = self._lookup.want(profile, ask.options, ask.keep_alive_s)
         async with self._gpu.seat(want) as resident:
             loaded = time.perf_counter_ns()
             texts = [_fit(text, want.context, truncate=ask.truncate) for text in ask.inputs]
             tokens = sum(tokens_in(text) for text in texts)
             async with resident.turns:
                 if texts:
-                    with self._log.run(self._lookup.job(ask.options), model.name):
-                        seconds = reading_s(model, tokens) * slowness(self._gpu.gpu.speed, resident.cpu_share)
+                    with self._log.run(self._lookup.job(ask.options), profile.name):
+                        seconds = profile.reading_s(tokens) * slowness(self._gpu.gpu.speed, resident.cpu_share)
                         await sleep_until(time.monotonic() + self._clock.wall(seconds))
+                embeddings = []
+                for text in texts:
+                    embeddings.append(vectors.embed(text, self._seed, ask.dimensions or vectors.DIMENSIONS))
+                    await asyncio.sleep(0)  # others want to be served too
         figures = {
             "total_duration": time.perf_counter_ns() - came,
             "load_duration": loaded - came,
@@ -45,7 +52,7 @@ class Embedder:
         }
         yield {
             "model": ask.model,
-            "embeddings": [vectors.embed(text, self._seed) for text in texts],
+            "embeddings": embeddings,
             **{name: value for name, value in figures.items() if value},
         }
 

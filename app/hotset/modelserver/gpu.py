@@ -12,11 +12,13 @@ from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
-from hotset.fleet import Gpu, Model
+from hotset.fleet import Gpu
 from hotset.modelserver.admission import Evict, Load, Rules, TooLarge, Use, decide
 from hotset.modelserver.clock import Clock
+from hotset.modelserver.faults import AT_ARRIVAL, AT_LOAD, Switches
 from hotset.modelserver.log import TraceLog
 from hotset.modelserver.options import LoadOptions
+from hotset.modelserver.profiles import Profile
 from hotset.modelserver.refusals import Refusal, busy, load_timed_out, terminated
 from hotset.modelserver.residents import Resident
 
@@ -36,7 +38,7 @@ class Limits:
 class Want:
     """What a request needs before it can run. `keep_alive_s` None: as it was. `fault`: what shall go wrong."""
 
-    model: Model
+    profile: Profile
     options: LoadOptions
     context: int
     keep_alive_s: float | None
@@ -51,10 +53,20 @@ class Pending:
     ready: asyncio.Future[Resident]
 
 
+class _OutOfMemory(Exception):
+    """A load ran out of memory (a fault). Ollama then evicts everything else and tries once more."""
+
+
+_OUT_OF_MEMORY = "exit status 1: cudaMalloc failed: out of memory"
+
+
 class SimulatedGpu:
-    def __init__(self, gpu: Gpu, *, rules: Rules, limits: Limits, clock: Clock, log: TraceLog) -> None:
+    def __init__(
+        self, gpu: Gpu, *, rules: Rules, limits: Limits, clock: Clock, log: TraceLog, faults: Switches
+    ) -> None:
         self.gpu = gpu
         self.clock = clock
+        self._faults = faults
         self._rules = rules
         self._limits = limits
         self._log = log
@@ -98,8 +110,16 @@ class SimulatedGpu:
         if resident is not None:
             self._expire(resident, "asked to unload")
 
+    def clear(self, reason: str) -> None:
+        """Unload every model, the busy ones when they are idle: what Ollama does when memory ran out in a run."""
+        for resident in self.residents:
+            self._expire(resident, reason)
+
     async def _acquire(self, want: Want) -> Resident:
-        resident = self._residents.get(want.model.name)
+        name = want.profile.name
+        if want.fault in AT_ARRIVAL or self._faults.draw(AT_ARRIVAL, name):
+            raise busy()
+        resident = self._residents.get(name)
         if resident is not None and not resident.reload_reason(want.options):
             self._sit_down(resident, want)
             return resident
@@ -118,36 +138,57 @@ class SimulatedGpu:
     async def _bring_up(self, head: Pending) -> None:
         """Evict and load until the head's model is there, then hand it over."""
         want = head.want
+        memory_ran_out = False
         while not head.ready.done():
-            match decide(want.model, want.options, self._residents, self._rules):
+            match decide(want.profile.model, want.options, self._residents, self._rules):
                 case Use(resident):
                     self._sit_down(resident, want)
                     head.ready.set_result(resident)
                 case TooLarge(message):
                     raise Refusal(500, message)
                 case Evict(resident, reason):
-                    self._unloaded.clear()
-                    self._expire(resident, reason)
-                    # A busy victim lets the head wait, and a new request for it may keep it for long: so does Ollama.
-                    await self._unloaded.wait()
+                    await self._make_room(head, resident, reason)
                 case Load(vram_mb, reason):
-                    await self._load(head, vram_mb, reason)
+                    try:
+                        await self._load(head, vram_mb, reason, again=memory_ran_out)
+                    except _OutOfMemory as error:
+                        if memory_ran_out or not self._residents:
+                            raise terminated(_OUT_OF_MEMORY) from error
+                        memory_ran_out = True
+                        while self._residents and not head.ready.done():
+                            await self._make_room(head, self.residents[0], f"{want.profile.name} ran out of memory")
 
-    async def _load(self, head: Pending, vram_mb: float, reason: str) -> None:
+    async def _make_room(self, head: Pending, resident: Resident, reason: str) -> None:
+        """Have it unloaded, and wait until some model is and the VRAM is back.
+
+        A busy victim lets the head wait, and a new request for it may keep it for long: so does Ollama.
+        """
+        self._unloaded.clear()
+        self._expire(resident, reason)
+        await self._unloaded.wait()
+        await self._wait(head, resident.unload_s)
+
+    async def _load(self, head: Pending, vram_mb: float, reason: str, *, again: bool) -> None:
         """Load the head's model; its client's leaving aborts that. Nothing else loads meanwhile."""
-        want, model = head.want, head.want.model
-        seconds = model.load_s / self.gpu.speed
-        if want.fault == "load_timeout":
-            seconds = self._limits.load_timeout_s
+        want, model = head.want, head.want.profile.model
+        fault = want.fault if want.fault in AT_LOAD else self._faults.draw(AT_LOAD, model.name)
+        if fault == "load_oom_once" and again:
+            fault = None
         self._log.load(model.name, reason)
-        if self.clock.wall(seconds) > 0:
-            await asyncio.wait({head.ready}, timeout=self.clock.wall(seconds))
+        await self._wait(
+            head, self._limits.load_timeout_s if fault == "load_timeout" else model.load_s / self.gpu.speed
+        )
         if head.ready.done():
             self._log.evict(model.name, "load aborted: its client has left (499 request canceled)")
             return
-        if want.fault in ("load_timeout", "load_crash"):
-            self._log.evict(model.name, f"load failed: {want.fault}")
-            raise load_timed_out() if want.fault == "load_timeout" else terminated("exit status 1")
+        if fault is not None:
+            self._log.evict(model.name, f"load failed: {fault}")
+            match fault:
+                case "load_timeout":
+                    raise load_timed_out()
+                case "load_crash":
+                    raise terminated("exit status 1")
+            raise _OutOfMemory
         self._log.loaded(model.name)
         keep_alive_s = self._limits.keep_alive_s if want.keep_alive_s is None else want.keep_alive_s
         self._residents[model.name] = Resident(
@@ -157,11 +198,14 @@ class SimulatedGpu:
             options=want.options,
             context=want.context,
             keep_alive_s=keep_alive_s,
-            turns=asyncio.Semaphore(self._parallel(model.name)),
+            turns=asyncio.Semaphore(self._limits.num_parallel if want.profile.can("completion") else 1),
+            unload_s=want.profile.unload_s,
         )
 
-    def _parallel(self, model: str) -> int:
-        return 1 if is_embedding(model) else self._limits.num_parallel
+    async def _wait(self, head: Pending, model_s: float) -> None:
+        """So long, or until the head's client has left."""
+        if self.clock.wall(model_s) > 0:
+            await asyncio.wait({head.ready}, timeout=self.clock.wall(model_s))
 
     def _sit_down(self, resident: Resident, want: Want) -> None:
         resident.users += 1
@@ -199,8 +243,3 @@ class SimulatedGpu:
             del self._residents[resident.name]
             self._log.evict(resident.name, reason)
             self._unloaded.set()
-
-
-def is_embedding(model: str) -> bool:
-    """Models that only embed run one request at a time (point 22); known by their names."""
-    return any(word in model for word in ("embed", "minilm", "bge-"))

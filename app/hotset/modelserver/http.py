@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import math
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -20,16 +21,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from hotset.errors import UsageError, did_you_mean
 from hotset.fleet import Fleet, Gpu
-from hotset.modelserver import describe
+from hotset.modelserver import describe, pull
 from hotset.modelserver.admission import Admission, Rules
-from hotset.modelserver.answers import Answer, Json
-from hotset.modelserver.bodies import parse_chat, parse_embed, parse_generate, parse_json
+from hotset.modelserver.answers import Answer, Join, Json, Lines
+from hotset.modelserver.bodies import parse_chat, parse_embed, parse_generate, parse_json, parse_old_embed
 from hotset.modelserver.clock import Clock
 from hotset.modelserver.embedding import Embedder
+from hotset.modelserver.faults import Switches
 from hotset.modelserver.generate import Generator, join
 from hotset.modelserver.gpu import Limits, SimulatedGpu
 from hotset.modelserver.log import TraceLog
 from hotset.modelserver.lookup import Lookup
+from hotset.modelserver.profiles import Profile
+from hotset.modelserver.profiles import join as all_profiles
 from hotset.modelserver.refusals import Refusal
 
 VERSION = "0.33.0-hotset"
@@ -48,6 +52,10 @@ class Simulation(TypedDict, total=False):
     max_queue: int
     keep_alive_s: float
     load_timeout_s: float
+    profiles: Mapping[str, Profile] | None
+    faults: Mapping[str, Any] | None
+    fault_seed: int
+    patience_s: float
 
 
 def create_app(
@@ -63,6 +71,10 @@ def create_app(
     max_queue: int = 512,
     keep_alive_s: float = 300.0,
     load_timeout_s: float = 300.0,
+    profiles: Mapping[str, Profile] | None = None,
+    faults: Mapping[str, Any] | None = None,
+    fault_seed: int = 0,
+    patience_s: float = 60.0,
 ) -> Starlette:
     """An Ollama-compatible ASGI application that simulates this GPU of the fleet. Seconds are model seconds.
 
@@ -74,34 +86,43 @@ def create_app(
     max_loaded      models at once (0: 3 with "ollama", no limit with "exact")
     max_queue       requests that may wait for a load
     keep_alive_s    where a request says nothing
+    profiles        models that behave otherwise than the fleet tells, or that it has not
+    faults          what goes wrong on its own: fault, or fault@model, to its share (see `faults.parse_switch`)
+    fault_seed      of the faults
+    patience_s      wall seconds after which a client that takes nothing is hung up on
 
     Raises UsageError for a GPU that the fleet has not, and for values that make no sense. One application is one GPU.
     """
-    profile = _profile(fleet, gpu)
+    device = _gpu(fleet, gpu)
     if not 0 <= scale < math.inf:
         raise UsageError(f"A scale of {scale} makes no sense.", remedy="Give wall seconds per model second, 0 or more.")
     if admission not in get_args(Admission):
         raise UsageError(f"There is no admission {admission!r}.", remedy="It is 'exact' or 'ollama'.")
     clock = Clock(scale)
+    switches = Switches()
+    switches.set(faults or {}, seed=fault_seed)
     trace = TraceLog(log, gpu=gpu, clock=clock)
     simulated = SimulatedGpu(
-        profile,
-        rules=Rules(profile.vram_mb, admission, max_loaded),
+        device,
+        rules=Rules(device.vram_mb, admission, max_loaded),
         limits=Limits(
-            num_parallel=num_parallel or profile.slots,
+            num_parallel=num_parallel or device.slots,
             max_queue=max_queue,
             keep_alive_s=keep_alive_s,
             load_timeout_s=load_timeout_s,
         ),
         clock=clock,
         log=trace,
+        faults=switches,
     )
-    lookup = Lookup(fleet)
+    lookup = Lookup(all_profiles(fleet, profiles or {}))
     api = _Api(
         lookup,
         simulated,
-        Generator(fleet, lookup, simulated, clock=clock, log=trace, seed=seed),
+        Generator(lookup, simulated, clock=clock, log=trace, seed=seed, faults=switches),
         Embedder(lookup, simulated, clock=clock, log=trace, seed=seed),
+        switches,
+        patience_s=patience_s,
     )
 
     @contextlib.asynccontextmanager
@@ -123,7 +144,7 @@ def create_app(
     )
 
 
-def _profile(fleet: Fleet, gpu: str) -> Gpu:
+def _gpu(fleet: Fleet, gpu: str) -> Gpu:
     try:
         return fleet.gpu(gpu)
     except KeyError:
@@ -135,11 +156,22 @@ def _profile(fleet: Fleet, gpu: str) -> Gpu:
 class _Api:
     """The routes. Each reads its body, and hands it to the one who knows."""
 
-    def __init__(self, lookup: Lookup, gpu: SimulatedGpu, generator: Generator, embedder: Embedder) -> None:
+    def __init__(
+        self,
+        lookup: Lookup,
+        gpu: SimulatedGpu,
+        generator: Generator,
+        embedder: Embedder,
+        faults: Switches,
+        *,
+        patience_s: float,
+    ) -> None:
         self._lookup = lookup
         self._gpu = gpu
         self._generator = generator
         self._embedder = embedder
+        self._faults = faults
+        self._patience_s = patience_s
         self._since = describe.now()
 
     def routes(self) -> list[Route]:
@@ -152,40 +184,82 @@ class _Api:
             Route("/api/generate", self.generate, methods=["POST"]),
             Route("/api/chat", self.chat, methods=["POST"]),
             Route("/api/embed", self.embed, methods=["POST"]),
+            Route("/api/embeddings", self.embeddings, methods=["POST"]),
+            Route("/api/pull", self.pull, methods=["POST"]),
+            Route("/hotset/faults", self.faults, methods=["GET", "POST"]),
         ]
 
     async def alive(self, _: Request) -> Response:
         return PlainTextResponse("Ollama is running")
 
     async def version(self, _: Request) -> Response:
-        return Json({"version": VERSION, "simulated": True})
+        return Json({"version": VERSION, "simulated": True, "scale": self._gpu.clock.scale})
 
     async def tags(self, _: Request) -> Response:
-        return Json({"models": [describe.tag_row(model, self._since) for model in self._lookup.models]})
+        return Json({"models": [describe.tag_row(each, self._since) for each in self._lookup.profiles]})
 
     async def ps(self, _: Request) -> Response:
-        return Json({"models": [describe.loaded_row(each, self._gpu.clock) for each in self._gpu.residents]})
+        rows = [describe.loaded_row(each, self._gpu.clock) for each in self._gpu.residents]
+        # The longest to stay first, to the second, as Ollama sorts them.
+        return Json({"models": sorted(rows, key=lambda row: str(row["expires_at"])[:19], reverse=True)})
 
     async def show(self, request: Request) -> Response:
         body = await _body(request)
-        name = body.get("model") or body.get("name") or ""
-        return Json(describe.card(self._lookup.model(str(name)), self._since))
+        name = body.get("model") or body.get("name")
+        if not name:
+            raise Refusal(400, "model is required")
+        return Json(describe.card(self._lookup.profile(str(name)), self._since))
 
     async def generate(self, request: Request) -> Response:
         ask = parse_generate(await _body(request))
-        return Answer(self._generator.lines(ask), join=None if ask.stream else join)
+        return self._answer(self._generator.lines(ask), join=None if ask.stream else join)
 
     async def chat(self, request: Request) -> Response:
         ask = parse_chat(await _body(request))
-        return Answer(self._generator.lines(ask), join=None if ask.stream else join)
+        return self._answer(self._generator.lines(ask), join=None if ask.stream else join)
 
     async def embed(self, request: Request) -> Response:
         ask = parse_embed(await _body(request))
-        return Answer(self._embedder.lines(ask), join=_only)
+        return self._answer(self._embedder.lines(ask), join=_last)
+
+    async def embeddings(self, request: Request) -> Response:
+        ask = parse_old_embed(await _body(request))
+        return self._answer(self._embedder.lines(ask), join=_only_vector)
+
+    async def pull(self, request: Request) -> Response:
+        body = await _body(request)
+        name = body.get("model") or body.get("name")
+        if not isinstance(name, str):
+            raise Refusal(400, "invalid model name")
+        lines = pull.progress(self._lookup.find(name), [each.name for each in self._lookup.profiles])
+        return self._answer(lines, join=_last if body.get("stream") is False else None)
+
+    async def faults(self, request: Request) -> Response:
+        """What goes wrong on its own: told, and set anew. For those on this machine only."""
+        if request.client is None or not ipaddress.ip_address(request.client.host).is_loopback:
+            raise Refusal(403, "faults are switched from the machine that serves")
+        if request.method == "POST":
+            body = await _body(request)
+            shares, seed = body.get("faults", {}), body.get("seed", 0)
+            unknown = body.keys() - {"faults", "seed"}
+            if unknown or not isinstance(shares, dict) or not isinstance(seed, int):
+                raise Refusal(400, 'write {"faults": {"load_crash": "1/50"}, "seed": 7}')
+            try:
+                self._faults.set(shares, seed=seed)
+            except UsageError as error:
+                raise Refusal(400, str(error)) from error
+        return Json({"faults": self._faults.shown()})
+
+    def _answer(self, lines: Lines, *, join: Join | None) -> Answer:
+        return Answer(lines, join=join, patience_s=self._patience_s)
 
 
-def _only(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    return lines[0]
+def _last(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return lines[-1]
+
+
+def _only_vector(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    return {"embedding": next(iter(lines[0]["embeddings"]), [])}
 
 
 async def _body(request: Request) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import re
 from hotset.modelserver.refusals import Refusal
 
 FOREVER = math.inf
+_LONGEST_S = 9.2e9  # 292 years: Go can write no longer duration
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.+-]*)")
 
@@ -18,8 +19,8 @@ def parse_keep_alive(value: object) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         raise Refusal(400, f"Unsupported type: '{_go_type(value)}'")
-    seconds = _go_duration(value) if isinstance(value, str) else float(value)
-    return FOREVER if seconds < 0 else seconds
+    seconds = _go_duration(value) if isinstance(value, str) else value
+    return float(seconds) if 0 <= seconds < _LONGEST_S else FOREVER
 
 
 def _go_duration(text: str) -> float:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hotset.modelserver.faults import AT_LOAD, IN_A_RUN
+from hotset.modelserver.faults import FAULTS
 from hotset.modelserver.refusals import Refusal
 
 _INTEGERS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "num_keep", "seed", "num_predict"}
@@ -15,6 +14,11 @@ _INTEGERS |= {"top_k", "repeat_last_n"}
 _FLOATS = {"temperature", "top_p", "min_p", "typical_p", "repeat_penalty", "presence_penalty", "frequency_penalty"}
 _RELOADING = ("num_ctx", "num_batch", "num_gpu", "main_gpu", "use_mmap", "num_thread")
 _MIN_CONTEXT = 4
+# Ours, so that no request can keep this server busy for ever.
+_MOST_STOPS = 64
+_LONGEST_STOP = 1000
+_LONGEST_RUN_S = 1e9
+_LARGEST = 2.0**63  # Go's integers end there
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +56,18 @@ def check(options: Mapping[str, Any]) -> None:
             raise Refusal(500, f'option "{name}" must be of type array')
         if name == "stop" and not all(isinstance(item, str) for item in value):
             raise Refusal(500, f'option "{name}" must be of an array of strings')
+        if name == "stop" and (len(value) > _MOST_STOPS or any(len(item) > _LONGEST_STOP for item in value)):
+            raise Refusal(400, f"at most {_MOST_STOPS} stop sequences of {_LONGEST_STOP} characters are simulated")
     _check_ours(options)
 
 
 def _check_ours(options: Mapping[str, Any]) -> None:
     run_s = options.get("hotset_run_s")
-    if run_s is not None and not (_is_number(run_s) and run_s >= 0):
-        raise Refusal(400, 'option "hotset_run_s" must be a number of model seconds, 0 or more')
+    if run_s is not None and not (_is_number(run_s) and 0 <= run_s <= _LONGEST_RUN_S):
+        raise Refusal(400, 'option "hotset_run_s" must be a number of model seconds, 0 to 1e9')
     fault = options.get("hotset_fault")
-    if fault is not None and fault not in AT_LOAD | IN_A_RUN:
-        raise Refusal(400, f'option "hotset_fault" must be one of {", ".join(sorted(AT_LOAD | IN_A_RUN))}')
+    if fault is not None and not (isinstance(fault, str) and fault in FAULTS):
+        raise Refusal(400, f'option "hotset_fault" must be one of {", ".join(sorted(FAULTS))}')
 
 
 def load_options(options: Mapping[str, Any], *, trained_context: int) -> LoadOptions:
@@ -75,4 +81,4 @@ def load_options(options: Mapping[str, Any], *, trained_context: int) -> LoadOpt
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < _LARGEST

@@ -23,8 +23,9 @@ class Resident:
     context: int
     keep_alive_s: float
     turns: asyncio.Semaphore
+    unload_s: float = 0.0  # model seconds from its unload until its VRAM is back
     users: int = 0
-    dead: bool = False
+    dead: str = ""  # what its process died of
     leaving: str = ""  # why it was chosen as a victim while busy
     timer: asyncio.TimerHandle | None = None
 

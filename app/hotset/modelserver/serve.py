@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -18,6 +20,7 @@ from hotset.modelserver.http import Simulation, create_app
 
 DEFAULT_PORT = 11434
 _GRACE_S = 1  # for what is left when everyone has been hung up on
+_HANG_UP_S = 0.005  # for those that idle: uvicorn looks after them each 0.1 s only
 _IDLE_S = 600  # an idle connection's life; clients' pools must give up first
 _START_S = 10.0
 
@@ -63,8 +66,14 @@ def serving(
             thread.join()
 
 
+def _no_news(record: logging.LogRecord) -> bool:
+    """An answer without its end is what was asked for: a cut, or a client that did not read."""
+    return record.msg != "ASGI callable returned without completing response."
+
+
 class _Server(uvicorn.Server):
     def __init__(self, app: ASGIApp, url: str, ready: Ready | None) -> None:
+        logging.getLogger("uvicorn.error").addFilter(_no_news)
         super().__init__(
             uvicorn.Config(
                 app,
@@ -89,6 +98,7 @@ class _Server(uvicorn.Server):
         """Hang up on everyone first, as Ollama does: requests that run end as if their clients had left."""
         for connection in list(self.server_state.connections):
             connection.transport.close()
+        await asyncio.sleep(_HANG_UP_S)
         await super().shutdown(sockets=sockets)
 
 

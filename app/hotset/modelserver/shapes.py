@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Mapping
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 MARK = "[simulated]"
 _DEPTH = 12  # a schema that refers to itself ends here,
 _VALUES = 2000  # and one that branches as it does so here
+_WEIGHT = 50  # so many characters of the schema's own that are written count as a value
 _LENGTH = 200  # the most items, and characters, that a schema can make us write
 
 
@@ -36,9 +38,9 @@ class _Filling:
         if not isinstance(schema, Mapping) or depth > _DEPTH or self._left < 0:
             return None
         if "const" in schema:
-            return schema["const"]
+            return self._weighed(schema["const"])
         if schema.get("enum"):
-            return self._rng.choice(schema["enum"])
+            return self._weighed(self._rng.choice(schema["enum"]))
         if "$ref" in schema:
             return self.value(self._follow(schema["$ref"]), depth + 1)
         for union in ("anyOf", "oneOf"):
@@ -56,7 +58,10 @@ class _Filling:
         kind = kind[0] if isinstance(kind, list) else kind
         match kind:
             case "object":
-                return {name: self.value(inner, depth + 1) for name, inner in schema.get("properties", {}).items()}
+                properties = schema.get("properties", {}).items()
+                return {
+                    self._weighed(name): self.value(inner, depth + 1) for name, inner in properties if self._left >= 0
+                }
             case "array":
                 count = min(int(schema.get("minItems", 1)), _LENGTH)
                 return [self.value(schema.get("items", {}), depth + 1) for _ in range(count)]
@@ -68,6 +73,11 @@ class _Filling:
                 return None
         text = MARK.ljust(min(int(schema.get("minLength", 0)), _LENGTH), ".")
         return text[: int(schema.get("maxLength", _LENGTH))]
+
+    def _weighed(self, value: Any) -> Any:
+        """What the schema itself says, and may say again and again."""
+        self._left -= len(value if isinstance(value, str) else json.dumps(value)) // _WEIGHT
+        return value
 
     def _number(self, schema: Mapping[str, Any], *, whole: bool) -> float:
         low = schema.get("minimum", schema.get("exclusiveMinimum", 0))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine, Row, create_engine
 from sqlalchemy.engine import make_url
@@ -14,6 +15,13 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hotset.errors import InvalidSettings, StoreUnavailable
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_DEADLOCK = "40P01"
+_MOST_DEADLOCKS = 3
 
 
 def make_engine(url: str, *, application: str, pool_size: int = 5, durable: bool = True) -> Engine:
@@ -72,6 +80,18 @@ def execute(engine: Engine, name: str, parameters: Mapping[str, Any]) -> int:
     """Run `sql/{name}.sql`, which returns no rows; how many it changed."""
     with connected(engine) as connection:
         return connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
+
+
+def undisturbed(change: Callable[[], T]) -> T:
+    """What `change`, one transaction, gives; once more when Postgres undid it to end a deadlock with another one."""
+    for _ in range(_MOST_DEADLOCKS):
+        try:
+            return change()
+        except DBAPIError as e:
+            if getattr(e.orig, "sqlstate", None) != _DEADLOCK:
+                raise
+            log.warning("Two transactions waited for each other; ours is done again.")
+    return change()
 
 
 def _server_answered(e: DBAPIError) -> bool:

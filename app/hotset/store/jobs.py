@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, Row, func, select
 from hotset.errors import IdempotencyConflict
 from hotset.jobs import OPEN, Attempt, JobResult, JobView, NewJob, Outcome, Priority, Routing, State
 from hotset.store import tables
-from hotset.store.engine import connected, execute, rows, sql
+from hotset.store.engine import connected, execute, rows, sql, undisturbed
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +35,13 @@ class Ended:
     state: State
     reply_to: str | None
     queue: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """An attempt was committed; `has_dependents`: the same commit released or ended jobs that waited for it."""
+
+    has_dependents: bool
 
 
 class JobStore:
@@ -72,6 +79,13 @@ class JobStore:
                     for job in jobs
                 ]
 
+    def accept_within(self, connection: Connection, jobs: Sequence[NewJob], *, actor: str) -> list[Accepted]:
+        """Accept new jobs without idempotency keys as a part of the caller's transaction."""
+        document = json.dumps([self._row(job, body_hash(job)) for job in jobs], separators=(",", ":"))
+        found = connection.exec_driver_sql(sql("accept"), {"rows": document, "actor": actor}).all()
+        new = {r.id: r for r in found}
+        return [_accepted(job, new[job.id]) for job in jobs]
+
     def mark_published(self, ids: Iterable[UUID]) -> None:
         execute(self._relaxed, "mark_published", {"ids": list(ids)})
 
@@ -79,7 +93,7 @@ class JobStore:
         def wall(seconds: float | None) -> float | None:
             return None if seconds is None else seconds * self.scale
 
-        return {
+        row = {
             "id": str(job.id),
             "tenant": job.tenant,
             "agent": job.agent,
@@ -99,6 +113,12 @@ class JobStore:
             "run_timeout_s": job.run_timeout_s,
             "max_retries": job.max_retries,
         }
+        if job.spec is not None:
+            row["spec"] = dict(job.spec)
+        if job.flow is not None:
+            row |= {"flow": str(job.flow), "step": job.step, "has_dependents": job.has_dependents}
+            row["pending"] = len(job.depends_on)
+        return row
 
     @staticmethod
     def _known(connection: Connection, jobs: Sequence[NewJob]) -> dict[tuple[str, str], tuple[UUID, str]]:
@@ -115,9 +135,12 @@ class JobStore:
 
     # ---- running ---------------------------------------------------------------------------------------------
 
-    def claim(self, job_id: UUID, *, worker: str, lease_s: float) -> Attempt | None:
-        """The right to run the job for `lease_s` wall seconds; None: another has it, or it has ended."""
-        found = rows(self.engine, "claim", {"id": job_id, "worker": worker, "lease_s": lease_s})
+    def claim(self, job_id: UUID, *, worker: str, lease_s: float, queue: str | None = None) -> Attempt | None:
+        """The right to run the job for `lease_s` wall seconds; None: another has it, or it has ended.
+
+        `queue`: the one it was taken from; a job of another queue is not given.
+        """
+        found = rows(self.engine, "claim", {"id": job_id, "worker": worker, "lease_s": lease_s, "queue": queue})
         if not found:
             return None
         r = found[0]
@@ -137,6 +160,8 @@ class JobStore:
             deadline_at=r.deadline_at,
             reply_to=r.reply_to,
             stream=r.stream,
+            flow=r.flow,
+            spec=r.spec,
         )
 
     def renew(self, held: Mapping[UUID, int], *, lease_s: float) -> dict[UUID, str | None]:
@@ -146,8 +171,8 @@ class JobStore:
         parameters = {"ids": list(held), "attempts": list(held.values()), "lease_s": lease_s}
         return {r.id: r.cancel_reason for r in rows(self.engine, "renew", parameters)}
 
-    def finish(self, job_id: UUID, attempt: int, outcome: Outcome, *, worker: str) -> bool:
-        """Commit what an attempt came to, with its result and audit; False: the lease was lost, nothing was written."""
+    def finish(self, job_id: UUID, attempt: int, outcome: Outcome, *, worker: str) -> Finished | None:
+        """Commit what an attempt came to, with its result and audit; None: the lease was lost, nothing was written."""
         detail = {"model": outcome.model, "error_kind": outcome.error_kind, **_tokens(outcome.usage)}
         parameters = {
             "id": job_id,
@@ -166,7 +191,8 @@ class JobStore:
             "worker": worker,
             "detail": json.dumps({k: v for k, v in detail.items() if v is not None}),
         }
-        return bool(rows(self.engine, "finish", parameters))
+        found = undisturbed(lambda: rows(self.engine, "finish", parameters))
+        return Finished(found[0].has_dependents) if found else None
 
     def release(self, job_id: UUID, attempt: int, *, worker: str, reason: str) -> bool:
         """Hand a running job back to the queue; it counts as neither a failure nor a crash."""
@@ -188,7 +214,7 @@ class JobStore:
         None: there is no open job of that id (and tenant, if given).
         """
         parameters = {"id": job_id, "actor": actor, "reason": reason, "tenant": tenant}
-        found = rows(self.engine, "cancel", parameters)
+        found = undisturbed(lambda: rows(self.engine, "cancel", parameters))
         if not found:
             return None
         r = found[0]
@@ -221,24 +247,7 @@ class JobStore:
         if tenant is not None:
             query = query.where(j.tenant == tenant)
         with connected(self.engine) as connection:
-            return {row.id: self._view(row) for row in connection.execute(query).all()}
-
-    def find(
-        self,
-        *,
-        tenant: str | None = None,
-        state: str | None = None,
-        agent: str | None = None,
-        limit: int = 50,
-    ) -> list[JobView]:
-        """The newest jobs that match, without results."""
-        j = tables.jobs.c
-        query = select(tables.jobs).order_by(j.arrived_at.desc(), j.id.desc()).limit(limit)
-        for column, value in ((j.tenant, tenant), (j.state, state), (j.agent, agent)):
-            if value is not None:
-                query = query.where(column == value)
-        with connected(self.engine) as connection:
-            return [self._view(row) for row in connection.execute(query).all()]
+            return {row.id: self.view(row) for row in connection.execute(query).all()}
 
     def counts(self, *, since: datetime | None = None) -> dict[str, dict[str, int]]:
         """Jobs by queue and state; `since` restricts terminal ones, open ones always count."""
@@ -259,9 +268,11 @@ class JobStore:
             query = select(tables.audit).where(a.job_id == job_id).order_by(a.at, a.id)
             return [dict(row._mapping) for row in connection.execute(query).all()]
 
-    def _view(self, row: Row[Any]) -> JobView:
+    def view(self, row: Row[Any]) -> JobView:
+        """A row of `jobs`, or of `jobs` and `results` (its columns named r_...), as its owner sees it."""
         m = row._mapping
         started, finished = m["started_at"], m["finished_at"]
+        ready = m["released_at"] or m["arrived_at"]
         has_result = m.get("r_attempt") is not None
         return JobView(
             id=m["id"],
@@ -279,7 +290,7 @@ class JobStore:
             finished_at=finished,
             not_before=m["not_before"],
             worker=m["worker"],
-            wait_s=None if started is None else (started - m["arrived_at"]).total_seconds() / self.scale,
+            wait_s=None if started is None else (started - ready).total_seconds() / self.scale,
             run_s=None if started is None or finished is None else (finished - started).total_seconds() / self.scale,
             error_kind=m["error_kind"],
             error=m["error"],
@@ -295,6 +306,9 @@ class JobStore:
             )
             if has_result
             else None,
+            flow=m["flow"],
+            step=m["step"],
+            released_at=m["released_at"],
         )
 
 
@@ -311,6 +325,8 @@ def body_hash(job: NewJob) -> str:
         dict(job.options),
         dict(job.metadata),
     ]
+    if job.spec is not None:
+        body.append(dict(job.spec))
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

@@ -2,19 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from sqlalchemy import Connection
 
+from hotset.errors import InvalidSettings
 from hotset.store.engine import connected, make_engine
 
 #: Two `hotset up` at once must not migrate together. The number is arbitrary, and ours.
 _LOCK = 0x686F74736574
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A database's revision (None: it was never migrated), and those it lacks, the oldest first. `unknown`: its
+    revision is none of ours; a newer hotset made it."""
+
+    current: str | None
+    missing: tuple[str, ...] = ()
+    unknown: bool = False
+
+
 def migrate(url: str, revision: str = "head") -> None:
-    """Bring the schema up to `revision`; idempotent, and safe to call from several processes at once."""
+    """Bring the schema up to `revision`; idempotent, and safe to call from several processes at once.
+
+    Raises InvalidSettings when the schema is that of a newer hotset.
+    """
     _run(url, revision, up=True)
 
 
@@ -23,18 +42,39 @@ def downgrade(url: str, revision: str = "base") -> None:
     _run(url, revision, up=False)
 
 
+def pending(connection: Connection) -> Pending:
+    """How far the schema is behind this hotset. Changes nothing."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    ours = [script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()]  # the newest first
+    if current is not None and current not in ours:
+        return Pending(current, unknown=True)
+    newer = ours[: ours.index(current)] if current is not None else ours
+    return Pending(current, tuple(reversed(newer)))
+
+
 def _run(url: str, revision: str, *, up: bool) -> None:
     engine = make_engine(url, application="hotset-migrate", pool_size=1)
     try:
         with connected(engine) as connection:
             connection.exec_driver_sql("SELECT pg_advisory_lock(%s)", (_LOCK,))
             with engine.connect().execution_options(isolation_level="READ COMMITTED") as worker:
-                config = Config()
-                config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+                config = _config()
                 config.attributes["connection"] = worker
-                (command.upgrade if up else command.downgrade)(config, revision)
+                try:
+                    (command.upgrade if up else command.downgrade)(config, revision)
+                except CommandError as e:
+                    raise InvalidSettings(
+                        f"The database's tables are those of another hotset: {e}.",
+                        remedy="Use the newest hotset that has worked on it, or restore a backup made by this one.",
+                    ) from e
     finally:
         engine.dispose()
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_scripts()).replace("%", "%%"))
+    return config
 
 
 def _scripts() -> Path:

@@ -27,10 +27,16 @@ jobs = Table(
     Column("failures", Integer),
     Column("crashes", Integer),
     Column("worker", Text),
+    Column("reply_to", Text),
+    Column("cancel_reason", Text),
     Column("started_at", DateTime(timezone=True)),
     Column("finished_at", DateTime(timezone=True)),
     Column("error_kind", Text),
     Column("error", Text),
+    Column("flow", Uuid),
+    Column("step", Integer),
+    Column("released_at", DateTime(timezone=True)),
+    Column("untold", Boolean),
 )
 
 results = Table(

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from uuid import UUID
 
-from sqlalchemy import Engine, Row
+from sqlalchemy import Engine
 
-from hotset.jobs import Priority, Routing, State
+from hotset.jobs import Routing, State
 from hotset.store.engine import connected, rows, sql
+from hotset.store.flows import routing
 from hotset.store.jobs import Ended
 
 
@@ -25,14 +26,14 @@ def relay(engine: Engine, publish: Callable[[Sequence[Routing]], None], *, after
         with connection.begin():
             found = connection.exec_driver_sql(sql("unpublished"), {"after_s": after_s, "limit": limit}).all()
             if found:
-                publish([_routing(r) for r in found])
+                publish([routing(r) for r in found])
                 connection.exec_driver_sql(sql("mark_published"), {"ids": [r.id for r in found]})
             return len(found)
 
 
 def queued_page(engine: Engine, after: UUID, *, older_s: float, limit: int = 1000) -> list[Routing]:
     """A page of queued rows after that id, published longer ago than `older_s` wall seconds."""
-    return [_routing(r) for r in rows(engine, "queued_page", {"after": after, "older_s": older_s, "limit": limit})]
+    return [routing(r) for r in rows(engine, "queued_page", {"after": after, "older_s": older_s, "limit": limit})]
 
 
 def reap(engine: Engine, *, actor: str, max_crashes: int, limit: int = 100) -> list[Ended]:
@@ -49,13 +50,13 @@ def expire(engine: Engine, *, actor: str, limit: int = 500) -> list[Ended]:
     ]
 
 
+def take_untold(engine: Engine, *, limit: int = 500) -> list[Ended]:
+    """Jobs that ended where nobody could tell who waits for them (cancelled, or failed with a dependency): the caller
+    tells, and nobody else will."""
+    return [Ended(r.id, State(r.state), r.reply_to, r.queue) for r in rows(engine, "untold", {"limit": limit})]
+
+
 def make_partitions(engine: Engine, *, months_ahead: int = 3) -> int:
     """Monthly partitions of the audit, made ahead; how many were new."""
     with connected(engine) as connection:
         return int(connection.exec_driver_sql("SELECT audit_make_partitions(%s)", (months_ahead,)).scalar_one())
-
-
-def _routing(r: Row[tuple[object, ...]]) -> Routing:
-    return Routing(
-        r.id, r.agent, r.queue, r.tenant, Priority(r.priority), r.arrived_at, r.deadline_at, suspect=r.suspect
-    )

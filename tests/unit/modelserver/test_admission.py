@@ -10,7 +10,7 @@ from hotset.modelserver.residents import Resident
 PLAIN = LoadOptions()
 
 
-def resident(name: str, size_mb: float, *, keep_alive_s: float = 300.0, users: int = 0, dead: bool = False) -> Resident:
+def resident(name: str, size_mb: float, *, keep_alive_s: float = 300.0, users: int = 0, dead: str = "") -> Resident:
     return Resident(
         name=name,
         size_mb=size_mb,
@@ -37,7 +37,7 @@ def test_use_what_is_there() -> None:
 def test_other_options_or_a_dead_process_mean_a_reload() -> None:
     there = resident("m", 900)
     assert ask(900, there, options=LoadOptions((("num_ctx", 8),))) == Evict(there, "options differ: num_ctx unset -> 8")
-    dead = resident("m", 900, dead=True)
+    dead = resident("m", 900, dead="exit status 2")
     assert ask(900, dead) == Evict(dead, "its process has died")
 
 

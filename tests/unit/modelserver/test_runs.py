@@ -1,17 +1,25 @@
 import random
 import statistics
+from dataclasses import replace
 
 import pytest
 
 from hotset.fleet import Fleet, Model, Queue
-from hotset.modelserver.runs import VARIATION, Run, mean_run_s, plan, tokens_in
+from hotset.modelserver.profiles import VARIATION, OfRuns, profile_of, profiles_of
+from hotset.modelserver.runs import Run, plan, tokens_in
 
 MODEL = Model("m", 800, 2.0, tokens_per_s=40.0)
 
 
 def run(seed: int = 1, speed: float = 1.0, cpu_share: float = 0.0, text: str = "hello", **options: object) -> Run:
     return plan(
-        MODEL, text, options, mean_s=8.0, context=4096, speed=speed, cpu_share=cpu_share, rng=random.Random(seed)
+        profile_of(MODEL, OfRuns(8.0)),
+        text,
+        options,
+        context=4096,
+        speed=speed,
+        cpu_share=cpu_share,
+        rng=random.Random(seed),
     )
 
 
@@ -55,8 +63,8 @@ def test_speed_and_the_cpu_change_times_not_words() -> None:
 
 def test_the_mean_comes_from_the_queue_that_uses_the_model() -> None:
     fleet = Fleet(gpus=(), models={"m": MODEL}, queues={"q": Queue("q", "m", "light", 30.0, 3.5)})
-    assert mean_run_s(fleet, "m") == 3.5
-    assert mean_run_s(fleet, "other") == 5.0
+    assert profiles_of(fleet)["m"].answers == OfRuns(3.5)
+    assert profiles_of(replace(fleet, queues={}))["m"].answers == OfRuns(5.0)
 
 
 def test_tokens_in() -> None:

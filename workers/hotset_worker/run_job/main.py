@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from uuid import UUID
 
 from hotset.jobs import Attempt, Outcome, State
 from hotset_worker.gpu import Inferred
+from hotset_worker.run_job.delivery import Delivery, Ended
 from hotset_worker.run_job.infer import infer
 from hotset_worker.run_job.prepare import prepare
 from hotset_worker.run_job.receive import receive
@@ -20,28 +19,21 @@ from hotset_worker.runs import ActiveRun
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """One message: its id is the job's; `claim` is the broker's hold on it; `kwargs` only of plain producers."""
+def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
+    """Run the job of a message; what it came to, or None when it was not ours to run (any more).
 
-    task_id: str
-    claim: str
-    queue: str
-    kwargs: Mapping[str, Any]
-    chord: bool = False
-
-
-def run_job(tools: Tools, delivery: Delivery) -> Outcome | None:
-    """Run the job of a message; what it came to, or None when it was not ours to run (any more)."""
+    Raises a UsageError for a message that is refused.
+    """
     try:
-        job_id = receive(tools, delivery.task_id, delivery.queue, delivery.kwargs, chord=delivery.chord)
-        attempt = None if job_id is None else tools.store.claim(job_id, worker=tools.worker, lease_s=tools.lease_s)
+        job_id = receive(tools, delivery)
+        attempt = tools.store.claim(job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue)
         if attempt is None:
-            # Cancelled or expired while it waited, or published twice: both are normal.
+            # Cancelled or expired while it waited, published twice, or moved to its queue: all are normal.
             log.debug("Message %s has nothing to run.", delivery.task_id)
-            return None
+            return _ended_before(tools, job_id, delivery) if delivery.plain else None
         with tools.runs.active(attempt, delivery.claim) as run:
-            return _attempt(tools, run)
+            outcome = _attempt(tools, run)
+        return None if outcome is None else _ended(outcome, attempt)
     finally:
         # Whatever happened, the owner must not wait for a stream that never opens.
         tools.tell_owner(Inferred(delivery.claim, delivery.queue, None))
@@ -60,6 +52,27 @@ def _attempt(tools: Tools, run: ActiveRun) -> Outcome | None:
         _hand_back(tools, attempt, run)
         return None
     return record(tools, run, outcome)
+
+
+def _ended(outcome: Outcome, attempt: Attempt) -> Ended:
+    return Ended(
+        outcome.state,
+        outcome.text,
+        outcome.usage.get("output_tokens", 0),
+        outcome.error_kind,
+        outcome.error,
+        outcome.retry_in_s,
+        (attempt.spec or {}).get("celery", {}),
+    )
+
+
+def _ended_before(tools: Tools, job_id: UUID, delivery: Delivery) -> Ended | None:
+    """A plain message that came again after its job had ended: the stored result, so that Celery's links go on."""
+    view = tools.store.get([job_id]).get(job_id)
+    if view is None or not view.state.terminal:
+        return None
+    text, usage = (view.result.text, view.result.usage) if view.result is not None else ("", {})
+    return Ended(view.state, text, usage.get("output_tokens", 0), view.error_kind, view.error, links=delivery.links)
 
 
 def _hand_back(tools: Tools, attempt: Attempt, run: ActiveRun) -> None:

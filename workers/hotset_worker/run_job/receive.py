@@ -4,48 +4,140 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid5
 
-from hotset.errors import HotsetError
+from hotset.errors import BrokerUnavailable, InvalidJob, UsageError
+from hotset.jobs import NewJob, Routing, State
+from hotset.jobs.flows import check_places, fill, places
+from hotset.store import Accepted
+from hotset_worker.run_job.delivery import Delivery
 from hotset_worker.run_job.tools import Tools
 
 log = logging.getLogger(__name__)
 
-_PLAIN = frozenset({"agent", "prompt", "priority", "deadline", "queue_timeout", "run_timeout", "metadata", "tenant"})
+#: What a plain producer may give, by name; the first two also by place.
+ARGUMENTS = (
+    "agent",
+    "prompt",
+    "priority",
+    "deadline",
+    "queue_timeout",
+    "run_timeout",
+    "not_before",
+    "max_retries",
+    "options",
+    "metadata",
+    "tenant",
+)
+_BY_PLACE = ARGUMENTS[:2]
+#: Celery's ids are UUIDs unless a producer chose otherwise; a job's always is.
+_NOT_UUIDS = UUID("6f1b7e52-9a0d-5a5e-8b0f-1d6f0c2f7a11")
+_LONGEST_ID = 255
 
 
-def receive(tools: Tools, task_id: str, queue: str, kwargs: Mapping[str, Any], *, chord: bool) -> UUID | None:
-    """The job of that message, or None when it was refused (and the refusal audited)."""
+def job_of(task_id: str) -> UUID:
+    """The job's id for that of a Celery task: the same, or one made from it when it is no UUID."""
     try:
-        job_id = UUID(task_id)
+        return UUID(task_id)
     except ValueError:
-        _refuse(tools, None, f"the message id {task_id[:64]!r} is not a UUID")
-        return None
-    if chord:
-        _refuse(tools, job_id, "native Celery chords are not supported: hotset keeps no Celery results")
-        return None
-    if not kwargs:
-        return job_id
-    if unknown := sorted(set(kwargs) - _PLAIN):
-        _refuse(tools, job_id, f"unknown arguments {unknown}; there are {sorted(_PLAIN)}")
-        return None
+        return uuid5(_NOT_UUIDS, task_id)
+
+
+def receive(tools: Tools, delivery: Delivery) -> UUID:
+    """The job of that message. One that waits in another queue than it was taken from is published there.
+
+    Raises InvalidJob, IdempotencyConflict or UnknownAgent when the message is refused, which is audited.
+    """
+    job_id = job_of(delivery.task_id)
     try:
-        job = tools.intake.new_job(**kwargs, job_id=job_id, scale=tools.scale)
-        tools.store.accept([job], actor="celery")
-        # It is here already: marked, so that the relay does not publish it a second time.
-        tools.store.mark_published([job_id])
-    except HotsetError as e:
-        if e.retryable:
-            raise
-        _refuse(tools, job_id, str(e))
-        return None
-    except TypeError as e:
-        _refuse(tools, job_id, str(e))
-        return None
+        if delivery.chord:
+            raise InvalidJob(
+                "hotset runs no native Celery chord: it keeps no Celery results to join.",
+                remedy="Use hotset.chord([...], body) with hotset.Client().submit.",
+            )
+        if delivery.plain:
+            _accept(tools, delivery, job_id)
+    except UsageError as e:
+        log.error("Message %s was refused: %s", delivery.task_id[:_LONGEST_ID], e)
+        detail = {"reason": str(e), "task_id": delivery.task_id[:_LONGEST_ID]}
+        tools.store.note(tenant="default", actor=tools.worker, action="refused", job_id=job_id, detail=detail)
+        raise
     return job_id
 
 
-def _refuse(tools: Tools, job_id: UUID | None, reason: str) -> None:
-    log.error("A message was refused: %s", reason)
-    tools.store.note(tenant="default", actor=tools.worker, action="refused", job_id=job_id, detail={"reason": reason})
+def _accept(tools: Tools, delivery: Delivery, job_id: UUID) -> None:
+    asked = _arguments(delivery)
+    if delivery.not_before is not None:
+        asked.setdefault("not_before", delivery.not_before)
+    job = tools.intake.new_job(**asked, job_id=job_id, scale=tools.scale)
+    if delivery.links:
+        job = replace(job, spec={"celery": dict(delivery.links)})
+    accepted = tools.store.accept([job], actor="celery")[0]
+    if job.queue != delivery.queue:
+        _reroute(tools, delivery, job, accepted)
+    elif accepted.routing is not None:
+        # It is here already: marked, so that the relay does not publish it a second time.
+        tools.store.mark_published([job_id])
+
+
+def _reroute(tools: Tools, delivery: Delivery, job: NewJob, accepted: Accepted) -> None:
+    """The message lay in a queue whose model is not the agent's: run from here it would be a swap nobody decided."""
+    waiting = accepted.routing or _routing(tools, job.id)
+    if waiting is None:
+        return
+    if accepted.routing is not None:
+        detail = {"from": delivery.queue, "to": job.queue, "agent": job.agent}
+        tools.store.note(tenant=job.tenant, actor=tools.worker, action="rerouted", job_id=job.id, detail=detail)
+    try:
+        tools.lanes.publish([waiting])
+        tools.store.mark_published([job.id])
+    except BrokerUnavailable as e:
+        log.warning("Job %s is accepted; the relay publishes it in its queue: %s", job.id, e)
+
+
+def _routing(tools: Tools, job_id: UUID) -> Routing | None:
+    """Of a job that was accepted from an earlier delivery; None unless it is queued."""
+    view = tools.store.get([job_id]).get(job_id)
+    if view is None or view.state is not State.QUEUED:
+        return None
+    return Routing(
+        view.id, view.agent, view.queue, view.tenant, view.priority, view.arrived_at, view.deadline_at, view.crashes > 0
+    )
+
+
+def _arguments(delivery: Delivery) -> dict[str, Any]:
+    """By name. In a Celery chain the first argument is the answer of the task before: it goes to `{prev}`."""
+    if not isinstance(delivery.kwargs, Mapping) or not isinstance(delivery.args, list | tuple):
+        raise InvalidJob("The message's arguments are not a list and a mapping.", remedy="Use Celery's send_task.")
+    asked = {str(name): value for name, value in delivery.kwargs.items()}
+    if unknown := sorted(set(asked) - set(ARGUMENTS)):
+        raise InvalidJob(f"hotset.run has no argument {unknown[0]!r}.", remedy=f"There are {', '.join(ARGUMENTS)}.")
+    args = list(delivery.args)
+    missing = [name for name in _BY_PLACE if name not in asked]
+    before = args.pop(0) if len(args) == len(missing) + 1 else None
+    if len(args) > len(missing):
+        raise InvalidJob(
+            f"hotset.run got {len(delivery.args)} arguments by place.",
+            remedy="By place come agent and prompt; give the others by name.",
+        )
+    asked |= dict(zip(missing, args, strict=False))
+    if lacking := [name for name in _BY_PLACE if name not in asked]:
+        raise InvalidJob(
+            f"hotset.run was called without {' and '.join(lacking)}.",
+            remedy='app.send_task("hotset.run", kwargs={"agent": …, "prompt": …}, queue=…)',
+        )
+    if before is not None:
+        asked["prompt"] = _after(before, asked["prompt"])
+    return asked
+
+
+def _after(before: object, prompt: object) -> str:
+    if not isinstance(before, str) or not isinstance(prompt, str) or not places(prompt):
+        raise InvalidJob(
+            "hotset.run got one argument more than it takes: the result of the task before it in a Celery chain?",
+            remedy="Write {prev} where that text belongs in the prompt, or use an immutable signature (.si).",
+        )
+    check_places(prompt, 1)
+    return fill(prompt, [("", before)])

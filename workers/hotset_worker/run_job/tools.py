@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hotset.agents import Registry
 from hotset.agents.intake import Intake
-from hotset.broker import Replies
+from hotset.broker import Lanes, Replies
 from hotset.fleet import Fleet
 from hotset.jobs import RetryPolicy
 from hotset.models import ModelServer
@@ -24,6 +24,7 @@ class Tools:
     intake: Intake
     fleet: Fleet
     server: ModelServer
+    lanes: Lanes
     replies: Replies
     runs: ActiveRuns
     retry: RetryPolicy

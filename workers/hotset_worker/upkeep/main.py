@@ -11,7 +11,7 @@ from uuid import UUID
 
 from hotset.broker import Lanes, Replies
 from hotset.errors import Unavailable
-from hotset.store import JobStore
+from hotset.store import JobStore, retention
 from hotset.store import upkeep as store
 
 log = logging.getLogger(__name__)
@@ -28,15 +28,20 @@ class Upkeep:
     lease_s: float
     relay_after_s: float
     max_crashes: int
+    keep_jobs_days: int
+    keep_audit_months: int
 
     def tasks(self) -> list[tuple[float, Callable[[], None]]]:
         """(interval, task)."""
         return [
             (0.5, self.relay),
+            (0.5, self.tell),
             (1.0, self.reap),
             (1.0, self.expire),
             (1.0, self.restore_claims),
             (20.0, self.compare_with_broker),
+            (10.0, self.remove_old_jobs),
+            (3600.0, self.drop_old_months),
             (3600.0, self.make_partitions),
         ]
 
@@ -58,6 +63,12 @@ class Upkeep:
             self.lanes.remove(job.queue or "", job.id)
             self.replies.ended(job.reply_to, job.id, job.state)
 
+    def tell(self) -> None:
+        """Whoever waits for jobs that ended where nobody could tell: cancelled, or failed with a dependency."""
+        while ended := store.take_untold(self.store.engine):
+            for job in ended:
+                self.replies.ended(job.reply_to, job.id, job.state)
+
     def restore_claims(self) -> None:
         """Claims of workers that died between the broker and the database."""
         if restored := self.lanes.restore_abandoned(self.lease_s):
@@ -71,6 +82,19 @@ class Upkeep:
                 log.warning("%d waiting jobs were missing in the broker; they are published again.", len(missing))
                 self.lanes.publish(missing)
             after = page[-1].id
+
+    def remove_old_jobs(self) -> None:
+        """Finished jobs that are older than they are kept; for a second at most, the other tasks have to go on."""
+        until = time.monotonic() + 1.0
+        engine, days = self.store.engine, self.keep_jobs_days
+        while retention.remove_batch(engine, actor=self.worker, keep_days=days).jobs and time.monotonic() < until:
+            pass
+
+    def drop_old_months(self) -> None:
+        """Months of the audit that are older than they are kept."""
+        dropped = retention.drop_months(self.store.engine, actor=self.worker, keep_months=self.keep_audit_months)
+        for month, entries in dropped.months:
+            log.info("Dropped %s of the audit, %d entries: older than they are kept.", month, entries)
 
     def make_partitions(self) -> None:
         store.make_partitions(self.store.engine)

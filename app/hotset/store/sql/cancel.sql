@@ -3,7 +3,8 @@ WITH asked AS (
     UPDATE jobs
     SET cancel_reason = coalesce(cancel_reason, %(reason)s),
         state = CASE WHEN state = 'running' THEN state ELSE 'cancelled' END,
-        finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END
+        finished_at = CASE WHEN state = 'running' THEN NULL ELSE now() END,
+        untold = state <> 'running'
     WHERE id = %(id)s AND state IN ('scheduled', 'blocked', 'queued', 'running')
       AND (%(tenant)s::text IS NULL OR tenant = %(tenant)s)
     RETURNING id, tenant, queue, state, attempt, reply_to

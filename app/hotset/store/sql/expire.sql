@@ -1,7 +1,7 @@
--- jobs, audit: waiting jobs whose queue timeout has passed.
+-- jobs, audit: waiting jobs whose queue timeout has passed. That of a blocked job begins at its release.
 WITH late AS (
     SELECT id FROM jobs
-    WHERE queue_timeout_at < now() AND state IN ('scheduled', 'blocked', 'queued')
+    WHERE queue_timeout_at < now() AND state IN ('scheduled', 'queued')
     ORDER BY queue_timeout_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
 ), gone AS (
     UPDATE jobs SET state = 'expired', finished_at = now(), error_kind = 'QueueTimeout',

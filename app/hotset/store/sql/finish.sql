@@ -1,4 +1,5 @@
 -- jobs, results, audit: end an attempt, in one statement. No row: the lease was lost, another attempt has the job.
+-- What depends on the job is released or ended by a trigger (migration 0002), in the same transaction.
 WITH ended AS (
     UPDATE jobs
     SET state = %(state)s, lease_until = NULL, error_kind = %(error_kind)s, error = %(error)s,
@@ -8,7 +9,7 @@ WITH ended AS (
                           ELSE not_before END,
         published_at = CASE WHEN %(state)s = 'scheduled' THEN NULL ELSE published_at END
     WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'running'
-    RETURNING id, tenant, attempt, state, reply_to
+    RETURNING id, tenant, attempt, state, reply_to, has_dependents
 ), kept AS (
     INSERT INTO results (job_id, attempt, text, thinking, model, simulated, usage, timings)
     SELECT id, attempt, %(text)s, %(thinking)s, %(model)s, %(simulated)s, %(usage)s::jsonb, %(timings)s::jsonb
@@ -19,4 +20,4 @@ WITH ended AS (
            %(detail)s::jsonb
     FROM ended
 )
-SELECT id FROM ended
+SELECT id, has_dependents FROM ended

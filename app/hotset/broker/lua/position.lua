@@ -1,0 +1,22 @@
+-- How many jobs of a queue are picked before one of them. Keys as in snapshot.lua.
+--
+-- ARGV: queue, the job's lane, its id, then the lanes that go before its own
+-- Returns the number, or false when the job is not in that lane.
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local queue, lane, id = ARGV[1], ARGV[2], ARGV[3]
+local deadline = 'hs:deadline:' .. queue .. ':' .. lane
+local due = redis.call('ZSCORE', deadline, id)
+if not due then return false end
+
+local ahead
+if tonumber(due) >= now then
+  ahead = redis.call('ZCOUNT', deadline, now, '(' .. due)
+else
+  -- Its deadline has passed: those that can still meet theirs go first, then the oldest.
+  ahead = redis.call('ZCOUNT', deadline, now, '+inf') + redis.call('ZCOUNT', deadline, '-inf', '(' .. due)
+end
+for i = 4, #ARGV do
+  ahead = ahead + redis.call('ZCARD', 'hs:arrival:' .. queue .. ':' .. ARGV[i])
+end
+return ahead

@@ -1,0 +1,102 @@
+"""Postgres: does it answer, has it our tables, does a commit last, are there connections left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import Connection, make_url
+
+from hotset.cli.doctor.finding import Finding, failed, ok, warning
+from hotset.cli.doctor.world import World
+from hotset.store import make_engine
+from hotset.store.engine import connected
+from hotset.store.migrate import pending
+
+#: The oldest version that is still maintained.
+_OLDEST = 15
+#: Connections that a worker's pool may open beside two for each slot and three for its upkeep, and those of clients.
+_CLIENTS = 20
+
+
+def check_database(world: World) -> Iterator[Finding]:
+    """Raises StoreUnavailable or InvalidSettings, which say all there is to say."""
+    engine = make_engine(world.settings.database_url.get_secret_value(), application="hotset-doctor", pool_size=1)
+    try:
+        with connected(engine) as connection:
+            connection.exec_driver_sql(f"SET statement_timeout = {int(world.answer_s * 1000)}")
+            where = make_url(world.settings.database_url.get_secret_value()).render_as_string(hide_password=True)
+            yield _version(connection, where)
+            yield _migrations(connection)
+            yield from _durability(connection)
+            yield _connections(connection, world)
+    finally:
+        engine.dispose()
+
+
+def _version(connection: Connection, where: str) -> Finding:
+    version = str(_setting(connection, "server_version"))
+    if int(str(_setting(connection, "server_version_num"))) // 10000 < _OLDEST:
+        return failed("database", f"Postgres {version} at {where}", f"Move to Postgres {_OLDEST} or newer.")
+    return ok("database", f"Postgres {version} at {where}")
+
+
+def _migrations(connection: Connection) -> Finding:
+    name = "database.migrations"
+    state = pending(connection)
+    if state.unknown:
+        return failed(
+            name,
+            f"its tables are of revision {state.current}, which this hotset does not know",
+            "Install the hotset that made them, or a newer one.",
+        )
+    if not state.missing:
+        return ok(name, f"up to date ({state.current})")
+    lacking = f"lacks {len(state.missing)} migration{'s' * (len(state.missing) > 1)} ({', '.join(state.missing)})"
+    return failed(
+        name,
+        lacking if state.current else f"no tables of hotset: it {lacking}",
+        "Run `hotset migrate`.",
+    )
+
+
+def _durability(connection: Connection) -> Iterator[Finding]:
+    name = "database.durability"
+    values = {key: str(_setting(connection, key)) for key in ("fsync", "synchronous_commit", "full_page_writes")}
+    shown = ", ".join(f"{key} {value}" for key, value in values.items())
+    for key in ("fsync", "synchronous_commit"):
+        if values[key] == "off":
+            yield failed(
+                name,
+                f"{shown}: a crash loses jobs that were accepted",
+                f"Set {key} = on in postgresql.conf and reload it.",
+            )
+            return
+    if values["full_page_writes"] == "off":
+        remedy = "Set full_page_writes = on, unless the file system writes pages whole."
+        yield warning(name, f"{shown}: a crash may tear a page", remedy)
+        return
+    yield ok(name, shown)
+
+
+def _connections(connection: Connection, world: World) -> Finding:
+    name = "database.connections"
+    allowed = int(str(_setting(connection, "max_connections")))
+    allowed -= int(str(_setting(connection, "superuser_reserved_connections")))
+    used = _value(connection, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
+    # A worker's pool holds slots + 3 and may double for a moment.
+    needed = sum(2 * (gpu.slots + 3) for gpu in world.fleet.gpus) + _CLIENTS
+    shown = f"{used} of {allowed} in use; this fleet may need {needed}"
+    if used >= allowed - 1:
+        return failed(name, shown, "Raise max_connections, or close what holds them (see pg_stat_activity).")
+    if needed > allowed:
+        return warning(name, shown, f"Raise max_connections to {needed + allowed // 10} or more.")
+    return ok(name, shown)
+
+
+def _setting(connection: Connection, name: str) -> Any:
+    return _value(connection, "SELECT current_setting(%s)", name)
+
+
+def _value(connection: Connection, query: str, *parameters: object) -> Any:
+    return connection.exec_driver_sql(query, parameters).scalar_one()
