@@ -291,7 +291,8 @@ class Owner:
         for decision in decide(snapshot, self._options):
             match decision:
                 case Run(_, queue_name, lane, selector, model, reason):
-                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
+                    run_s = self._run_s[queue_name]
+                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch, run_s)
                     self._hot.granted(grant)
                     self.desk.issue(grant)
                     log.debug("run %s/%s: %s", queue_name, lane, reason)

@@ -6,8 +6,9 @@ from collections.abc import Collection, Mapping
 from heapq import nlargest, nsmallest
 from math import inf, sqrt
 
-from hotset.scheduling.costs import drain_s, load_s, own_power, share
+from hotset.scheduling.costs import drain_s, load_s, own_power, share, supply
 from hotset.scheduling.decisions import Load
+from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import overloaded
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
@@ -21,8 +22,6 @@ RESIDENCY_PART, RESIDENCY_SHORTEST_S, RESIDENCY_LONGEST_S = 0.35, 20.0, 300.0
 RESIDENCY_AT_COST_S = 20.0
 #: No switch counts as cheaper: a free one would leave no residency, and two queues could swap for ever.
 CHEAPEST_SWITCH_S = 1.0
-#: A wait of so many seconds doubles the weight of a backlog when the next model is chosen.
-AGEING_S = 30.0
 #: Of many cold models so many are looked at closely: those of the most jobs for the seconds, the earliest deadlines,
 #: the oldest jobs.
 LOOK_CLOSELY = 3
@@ -112,10 +111,15 @@ def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, 
 
     While a request runs on a victim nothing is decided: jobs that arrive until it ends may still join it.
 
-    An overdue job first, the oldest of them; else the most jobs for the seconds.
+    An overdue or stale job first, the oldest of them; else of a handful what a plan for all of them begins with; else
+    the most jobs for the seconds, unless long runs beside the hot models would soon be in the way of a better bargain.
+    While an overdue job waits until others had their residency, only overdue ones may take a place: no residency may
+    begin anew.
     """
     view = snapshot.gpu
     free = [c for c in cold if not any(v in waiting for v in c.victims) and not _running(view, c.victims)]
+    if _held_back(cold, overdue):
+        free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
     if not free:
         return None
     stale = stale_since(snapshot, waiting, overdue, STALE_SPARE)
@@ -124,6 +128,11 @@ def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, 
         best = min(late, key=lambda c: c.demand.oldest)
         return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
     best = max(free, key=lambda c: (c.value, -c.demand.oldest))
+    alone = len(free) == len(waiting) and not view.busy and not snapshot.others.gpus
+    if alone and is_handful([c.demand for c in free]):
+        best = free[first_of_plan(snapshot, free)]
+    elif not best.victims and _better_soon(snapshot, best, cold, waiting):
+        return None
     room = f"in place of {_names(best.victims)}, which are idle" if best.victims else "into free VRAM"
     return Load(
         view.name,
@@ -178,22 +187,26 @@ def forced_load(
     """A load that takes the GPU from waiting jobs: for an overdue or stale job, or a deadline about to be missed.
 
     Never before the minimum residency of those that would go, so that each load serves some jobs; never for a deadline
-    while an overdue job waits on a victim or for a load; never for an overdue job while an older one waits there. So
-    the oldest of all overdue jobs, once its model is hot, stays hot until it has started: nothing can swap for ever.
-    In overload only for deadlines of jobs that are shorter than those that they push aside.
+    or a stale job while an overdue job waits for a load; never for a deadline while one waits on a victim, nor for an
+    overdue or stale job while an older one does. So the oldest of all overdue jobs, once its model is hot, stays hot
+    until it has started: nothing can swap for ever. A deadline must be worth what those lose who wait on the victims,
+    but in overload it must be that of jobs shorter than those that they push aside.
     """
     if not cold:
         return None
     view = snapshot.gpu
     residency = residency_s(snapshot, waiting, options)
     stale = stale_since(snapshot, waiting, overdue, STALE_FORCED)
-    shorter = inf if overloaded(snapshot, backlog_s(snapshot, waiting)) else OVERDUE_RESIDENCY * snapshot.max_wait_s
-    held_back = any(c.demand.oldest <= overdue for c in cold)
+    overload = overloaded(snapshot, backlog_s(snapshot, waiting))
+    shorter = inf if overload else OVERDUE_RESIDENCY * snapshot.max_wait_s
+    held_back = _held_back(cold, overdue)
     late: list[Candidate] = []
     urgent: list[tuple[float, int]] = []
     for i, candidate in enumerate(cold):
         rest = min(residency, shorter) if candidate.demand.oldest <= overdue else residency
         if snapshot.now < rested_at(view, candidate, rest, overdue):
+            continue
+        if held_back and candidate.demand.oldest > overdue:
             continue
         oldest = min((waiting[v].oldest for v in candidate.victims if v in waiting), default=inf)
         if candidate.demand.oldest <= stale:
@@ -201,9 +214,9 @@ def forced_load(
                 late.append(candidate)
         elif (
             oldest > overdue
-            and not held_back
             and snapshot.now >= (at := urgent_at(candidate))
             and (overdue > -inf or _shorter(candidate, waiting))
+            and (overload or _worth(snapshot, candidate, waiting, options))
         ):
             urgent.append((at, i))
     if late:
@@ -220,6 +233,33 @@ def forced_load(
         f"The next deadline of {best.demand.model} is in {slack:.0f} s, its load takes {best.load_s:.1f} s and the "
         f"drain about {best.drain_s:.0f} s; {_names(best.victims)} had the minimum residency.",
     )
+
+
+def _better_soon(snapshot: Snapshot, chosen: Candidate, cold: list[Candidate], waiting: Mapping[str, Demand]) -> bool:
+    """Would its runs in free VRAM keep out a better bargain, whose victims have less left than one such run?"""
+    run_s = chosen.demand.work / chosen.demand.jobs / snapshot.gpu.speed
+    for other in cold:
+        if other.value > chosen.value and other.victims:
+            left = sum([waiting[v].work for v in other.victims if v in waiting]) / own_power(snapshot.gpu)
+            if left + other.drain_s < run_s:
+                return True
+    return False
+
+
+def _held_back(cold: list[Candidate], overdue: float) -> bool:
+    """Does an overdue job wait for a load? Then no other may come between."""
+    return any(c.demand.oldest <= overdue for c in cold)
+
+
+def _worth(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], options: Options) -> bool:
+    """Are the deadlines that a switch may save worth what all who wait on the victims lose by it: the drain, the load
+    and about as much to come back? Those who wait lose less where other GPUs hold the victims too."""
+    own, lost = own_power(snapshot.gpu), 0.0
+    for victim in candidate.victims:
+        if victim in waiting:
+            lost += waiting[victim].jobs * own / (own + supply(snapshot, victim).power)
+    lost *= candidate.drain_s + 2 * candidate.load_s
+    return candidate.demand.savable * options.deadline_worth_s >= lost
 
 
 def _shorter(candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:

@@ -14,6 +14,9 @@ PATIENCE: dict[Objective, float] = {"throughput": 4.0, "balanced": 2.5, "deadlin
 #: Part of the time that overdue jobs have in overload, by objective.
 OLD_SHARE: dict[Objective, float] = {"throughput": 0.35, "balanced": 0.35, "deadlines": 0.2}
 
+#: What a deadline that a switch may save is worth, in seconds that others wait longer for it, by objective.
+DEADLINE_WORTH_S: dict[Objective, float] = {"throughput": 40.0, "balanced": 80.0, "deadlines": 1e9}
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -30,3 +33,8 @@ class Options:
     def old_share(self) -> float:
         """How much of the time goes to jobs that are late anyhow, when not all can be served in time."""
         return OLD_SHARE[self.objective]
+
+    @property
+    def deadline_worth_s(self) -> float:
+        """How many seconds of others' waiting a switch may cost for each deadline that it may save."""
+        return DEADLINE_WORTH_S[self.objective]

@@ -49,7 +49,7 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
                 snapshot, cold, waiting, overdue, options
             )
     closing = switch.victims if switch is not None else load.victims if load is not None else ()
-    runs = grants(snapshot, closing, overdue)
+    runs = grants(snapshot, closing, overdue, backlog_s(snapshot, waiting))
     if load is not None:
         return (load, *runs)
     return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, options),)

@@ -13,8 +13,10 @@ from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Snapshot
 OVERDUE = 0.6
 #: A lower priority rises by one each time its oldest job has waited for this part of `max_wait_s`.
 RISES = 0.2
-RISK = 1.0
+#: A deadline is at risk when its slack is below what waits on the hot models, and so many seconds.
 RISK_S = 15.0
+#: A job that has waited so many times the backlog, and at least so many seconds, goes before others of its priority.
+LATE, LATE_SHORTEST_S = 1.5, 60.0
 #: A backlog of more than this part of `max_wait_s` is overload.
 OVERLOAD = 0.5
 #: In overload a part of each slice (s) goes to overdue jobs.
@@ -44,14 +46,18 @@ def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
     return min(highest, lane.priority + int((snapshot.now - lane.oldest_arrival) / (RISES * snapshot.max_wait_s)))
 
 
-_Rank = tuple[int, float, float, float]
+_Rank = tuple[float, ...]
 
 
-def _ranked(lane: Lane, priority: int, overdue: float, risk: float) -> list[tuple[_Rank, Selector, int]]:
+def _ranked(
+    lane: Lane, priority: int, overdue: float, late: float, risk: float, run_s: float
+) -> list[tuple[_Rank, Selector, int]]:
     """How a lane's jobs stand in the order, best first: (rank, selector, how many). `priority`: with age."""
     if lane.oldest_arrival <= overdue:
         # How many are overdue cannot be seen from outside: grant one, look again at the next decision.
         ranks: list[tuple[_Rank, Selector, int]] = [((0, lane.oldest_arrival, 0.0, 0.0), "overdue", 1)]
+    elif lane.oldest_arrival <= late:
+        ranks = [((1, -priority, -1.0, lane.oldest_arrival), "overdue", 1)]
     else:
         ranks = []
     if lane.alone:
@@ -61,19 +67,21 @@ def _ranked(lane: Lane, priority: int, overdue: float, risk: float) -> list[tupl
         if lane.next_deadline <= risk:
             ranks.append(((1, -priority, 0.0, lane.next_deadline), "savable", lane.savable))
         else:
-            ranks.append(((1, -priority, 0.5, lane.oldest_arrival), "savable", lane.savable))
+            ranks.append(((1, -priority, 0.5, run_s, lane.oldest_arrival), "savable", lane.savable))
     if lane.waiting > lane.savable or not ranks:
-        ranks.append(((1, -priority, 1.0, lane.oldest_arrival), "oldest", lane.waiting - lane.savable))
+        ranks.append(((1, -priority, 1.0, run_s, lane.oldest_arrival), "oldest", lane.waiting - lane.savable))
     return ranks
 
 
-def grants(snapshot: Snapshot, closing: Collection[str], overdue: float) -> list[Run]:
+def grants(snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float) -> list[Run]:
     """Runs for the free slots, on resident models that are not being drained.
 
-    Overdue jobs first, oldest first; then by priority; within it those whose deadline is at risk, earliest first; then
-    all others that can still meet theirs, oldest first; then the hopeless, oldest first; then suspects. A suspect
-    starts on an empty GPU only. Until it is overdue it gives way; once it is, nothing ranked behind it starts, so that
-    the GPU empties in one drain at most.
+    Overdue jobs first, oldest first; then by priority; within it those that have waited out of proportion to the
+    backlog, oldest first; then those whose deadline is at risk, earliest first; then all others that can still meet
+    theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest first in place of
+    shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU only.
+    Until it is overdue it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in one drain
+    at most.
     """
     view = snapshot.gpu
     free = view.free_slots
@@ -83,11 +91,13 @@ def grants(snapshot: Snapshot, closing: Collection[str], overdue: float) -> list
     order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     queues = [queue for queue in snapshot.queues if queue.model in hot]
     risk = snapshot.now + RISK_S + sum([q.demand.work for q in queues]) / (view.slots * view.speed)
+    late = overdue if overdue == -inf else max(overdue, snapshot.now - max(LATE_SHORTEST_S, LATE * backlog))
     highest = max([lane.priority for queue in queues for lane in queue.lanes], default=0)
+    alone = not snapshot.others.gpus
     for queue in queues:
         for lane in queue.lanes:
             priority = aged_priority(snapshot, lane, highest)
-            for rank, selector, count in _ranked(lane, priority, overdue, risk):
+            for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
                 order.append((rank, len(order), selector, count, queue, lane))
     order.sort()
     runs: list[Run] = []

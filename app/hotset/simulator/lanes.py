@@ -27,11 +27,13 @@ _PASSED = float("-inf")
 class Jobs:
     """Jobs by arrival and by deadline, each with its two moments (model seconds). All costs O(log n), amortised."""
 
-    __slots__ = ("_by_arrival", "_by_deadline", "_savable", "_waiting")
+    __slots__ = ("_arrived", "_by_arrival", "_by_deadline", "_savable", "_waiting")
 
     def __init__(self) -> None:
         self._waiting: dict[str, float] = {}
-        # Heaps; what was removed stays until it comes up, what has passed its deadline leaves the second for good.
+        self._arrived: dict[str, float] = {}
+        # Heaps; what was removed stays until it comes up (also if the job has come again), what has passed its
+        # deadline leaves the second for good.
         self._by_arrival: list[tuple[float, str]] = []
         self._by_deadline: list[tuple[float, str]] = []
         self._savable = 0
@@ -44,6 +46,7 @@ class Jobs:
 
     def add(self, job: str, arrival: float, deadline: float) -> None:
         self._waiting[job] = deadline
+        self._arrived[job] = arrival
         heapq.heappush(self._by_arrival, (arrival, job))
         heapq.heappush(self._by_deadline, (deadline, job))
         self._savable += 1
@@ -52,8 +55,9 @@ class Jobs:
         self.advance(now)
         if self._waiting.pop(job) >= now:
             self._savable -= 1
-        arrivals, waiting = self._by_arrival, self._waiting
-        while arrivals and arrivals[0][1] not in waiting:
+        del self._arrived[job]
+        arrivals, arrived = self._by_arrival, self._arrived
+        while arrivals and arrived.get(arrivals[0][1]) != arrivals[0][0]:
             heapq.heappop(arrivals)
         self.advance(now)
 

@@ -96,13 +96,13 @@ def test_savable_jobs_go_by_deadline_and_before_the_hopeless() -> None:
     gpu = hot("tiny", "qwen", running={"tiny": 1})
     early, late = queue("qwen", lane(slack=20)), queue("tiny", lane(slack=30))
     assert runs(answer(late, early, gpu=gpu)) == [("qwen", "normal", "savable")]
-    hopeless = queue("tiny", lane(slack=None, age=200))
+    hopeless = queue("tiny", lane(slack=None, age=50))
     assert runs(answer(hopeless, early, gpu=gpu)) == [("qwen", "normal", "savable")]
     assert runs(answer(hopeless, gpu=gpu)) == [("tiny", "normal", "oldest")]
 
 
 def test_a_lane_with_both_kinds_serves_the_savable_first() -> None:
-    both = queue("tiny", lane(2, age=200, savable=1, slack=10))
+    both = queue("tiny", lane(2, age=50, savable=1, slack=10))
     assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal", "savable"), ("tiny", "normal", "oldest")]
 
 
@@ -123,6 +123,22 @@ def test_an_overdue_job_goes_before_any_priority() -> None:
 def test_of_two_overdue_jobs_the_older_goes_first() -> None:
     gpu = hot("tiny", "qwen", running={"tiny": 1})
     assert runs(answer(queue("tiny", lane(age=600)), queue("qwen", lane(age=700)), gpu=gpu))[0][0] == "qwen"
+
+
+def test_a_hopeless_job_is_served_first_once_it_waits_out_of_proportion() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    others_ = queue("qwen", lane(12))  # 49 s for all on two slots
+    assert runs(answer(others_, queue("tiny", lane(age=70, slack=None)), gpu=gpu)) == [("qwen", "normal", "savable")]
+    assert runs(answer(others_, queue("tiny", lane(age=80, slack=None)), gpu=gpu)) == [("tiny", "normal", "overdue")]
+    urgent = queue("qwen", lane(12, priority=3))
+    assert runs(answer(urgent, queue("tiny", lane(age=80, slack=None)), gpu=gpu)) == [("qwen", "urgent", "savable")]
+
+
+def test_of_those_that_can_wait_or_are_hopeless_the_shortest_goes_first() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    for slack in (500.0, None):
+        two = (queue("qwen", lane(age=40, slack=slack)), queue("tiny", lane(age=5, slack=slack)))
+        assert runs(answer(*two, gpu=gpu))[0][0] == "tiny"
 
 
 # ---- suspects ----------------------------------------------------------------------------------------------------
@@ -166,6 +182,21 @@ def test_an_empty_gpu_loads_by_jobs_for_the_seconds() -> None:
     assert load(answer(queue("deep", lane(2)), queue("tiny", lane(2)))) == ("tiny", ())
     assert load(answer(queue("deep", lane(1)), queue("qwen", lane(1)))) == ("qwen", ())
     assert load(answer(queue("deep", lane(1, age=500)), queue("qwen", lane(1)))) == ("deep", ()), "age weighs"
+
+
+def test_a_handful_on_an_idle_gpu_is_planned_with_its_deadlines() -> None:
+    jobs = (queue("tiny", lane(3)), queue("qwen", lane(2, slack=6)))
+    assert load(answer(*jobs)) == ("qwen", ()), "tiny first would be too late for both of qwen"
+    assert load(answer(jobs[0], queue("qwen", lane(2, slack=None)))) == ("tiny", ())
+    assert load(answer(jobs[0], queue("qwen", lane(10, slack=6)))) == ("tiny", ()), "no handful: jobs for the seconds"
+
+
+def test_long_runs_do_not_join_when_a_better_bargain_could_have_the_place_sooner() -> None:
+    models = {**MODELS, "long": Model("long", 1000, 1.0), "wide": Model("wide", 3200, 1.0)}
+    gpu, long, wide = hot("tiny"), QueueView("l", "long", 25.0, (lane(3),)), QueueView("w", "wide", 12.0, (lane(2),))
+    assert load(decide(snapshot(queue("tiny", lane()), long, wide, gpu=gpu, models=models))) is None
+    assert load(decide(snapshot(queue("tiny", lane(40)), long, wide, gpu=gpu, models=models))) == ("long", ())
+    assert load(decide(snapshot(queue("tiny", lane()), long, gpu=gpu, models=models))) == ("long", ())
 
 
 def test_priority_weighs_in_the_choice_of_the_next_model() -> None:
@@ -255,6 +286,17 @@ def test_a_deadline_about_to_be_missed_forces_a_switch() -> None:
     assert load(answer(busy, queue("deep", lane(slack=None)), gpu=gpu)) is None, "hopeless already"
 
 
+def test_a_deadline_must_be_worth_what_others_lose_by_the_switch() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=2000)
+    # 8 s of drain and twice 6 s of load for each job of qwen; 80 s for each of deep's
+    assert load(answer(queue("qwen", lane(4)), queue("deep", lane(slack=20)), gpu=gpu)) == ("deep", ("qwen",))
+    assert load(answer(queue("qwen", lane(5)), queue("deep", lane(slack=20)), gpu=gpu)) is None
+    two = (queue("qwen", lane(5)), queue("deep", lane(2, slack=20)))
+    assert load(answer(*two, gpu=gpu)) == ("deep", ("qwen",))
+    one = (queue("qwen", lane(5)), queue("deep", lane(slack=20)))
+    assert load(decide(snapshot(*one, gpu=gpu), Options("deadlines"))) == ("deep", ("qwen",))
+
+
 def test_no_switch_before_the_minimum_residency() -> None:
     work = (queue("qwen", lane(4)), queue("deep", lane(slack=24)))  # little work: 2.5 × 20 s; it costs 14 s: × 0.84
     assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=41.7))) is None
@@ -262,7 +304,7 @@ def test_no_switch_before_the_minimum_residency() -> None:
 
 
 def test_objectives_differ_in_patience() -> None:
-    work = (queue("qwen", lane(20)), queue("deep", lane(slack=10)))
+    work = (queue("qwen", lane(3)), queue("deep", lane(slack=10)))
     at = {}
     for objective in ("deadlines", "balanced", "throughput"):
         switched = [
@@ -285,6 +327,32 @@ def test_an_older_overdue_job_keeps_its_model_hot() -> None:
     gpu = hot("qwen", running={"qwen": 1})
     assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(age=570)), gpu=gpu)) is None
     assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(slack=20)), gpu=gpu)) is None
+
+
+def test_nothing_comes_between_while_an_overdue_job_waits_for_its_switch() -> None:
+    models = {**MODELS, "mini": Model("mini", 700, 1.0)}
+    late, stale = queue("deep", lane(age=560, slack=None)), QueueView("m", "mini", 2.0, (lane(age=300, slack=None),))
+    # Both came just now. The switch to deep needs both places, mini one.
+    gpu = replace(hot("tiny", "qwen"), residents=(Resident("tiny", 800, NOW - 5), Resident("qwen", 2500, NOW - 9)))
+    busy = (queue("tiny", lane()), queue("qwen", lane()))
+    assert load(decide(snapshot(*busy, late, stale, gpu=gpu, models=models))) is None
+    idle = snapshot(queue("tiny", lane()), late, stale, gpu=gpu, models=models)
+    assert load(decide(idle)) is None, "in place of qwen, which is idle, mini would begin a residency of its own"
+    assert load(decide(replace(idle, queues=(queue("tiny", lane()), stale)))) == ("mini", ("qwen",))
+    roomy = snapshot(*busy, late, stale, gpu=replace(gpu, vram_mb=4000), models=models)
+    assert load(decide(roomy)) == ("mini", ()), "free VRAM is for anybody"
+
+
+def test_a_stale_job_forces_no_switch_before_an_overdue_one() -> None:
+    models = {**MODELS, "mini": Model("mini", 700, 1.0)}
+    residents = (Resident("tiny", 800, NOW - 300), Resident("qwen", 2500, NOW - 5))
+    gpu = replace(EMPTY, residents=residents)
+    stale = QueueView("m", "mini", 2.0, (lane(age=300, slack=None),))
+    busy = (queue("tiny", lane()), queue("qwen", lane()))
+    assert load(decide(snapshot(*busy, stale, gpu=gpu, models=models))) == ("mini", ("tiny",))
+    deep = replace(models["deep"], size_mb=2800)  # in place of qwen, which came just now
+    shot = snapshot(*busy, stale, queue("deep", lane(age=560, slack=None)), gpu=gpu, models={**models, "deep": deep})
+    assert load(decide(shot)) is None
 
 
 def test_a_full_gpu_decides_no_drain_yet() -> None:

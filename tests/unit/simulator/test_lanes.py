@@ -139,6 +139,16 @@ def test_a_tenants_account_holds_for_all_its_priorities() -> None:
     assert [queue.take("normal", "oldest", 0, 10.0) for _ in range(4)] == ["b1", "b2", "a1", "a2"]
 
 
+def test_a_job_that_comes_again_later_is_as_old_as_its_last_arrival() -> None:
+    queue = Queue()
+    add(queue, "a", 0.0, 9.0)
+    add(queue, "b", 1.0, 1.0)
+    assert queue.take("normal", "savable", 0, 1.0) == "b"
+    add(queue, "c", 2.0, 9.0)
+    add(queue, "b", 3.0, 9.0)
+    assert [queue.take("normal", "overdue", 0, 1.0) for _ in range(3)] == ["a", "c", "b"]
+
+
 _TIMES = st.integers(0, 6).map(float)
 
 
