@@ -26,15 +26,16 @@ from hotset.fleet import Fleet, Gpu, Model
 from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
     Decision,
-    GpuView,
     Lane,
     Load,
     Options,
+    Others,
     QueueView,
     Run,
     Snapshot,
     Wait,
     decide,
+    others,
 )
 from hotset.store.pauses import Paused
 from hotset_worker.books import Books
@@ -292,7 +293,7 @@ class Owner:
             state = self._lanes.snapshot(self._deadlines)
             self._offset = state.now - time.monotonic()
             snapshot = self._snapshot(state, paused)
-            decisions = decide(snapshot, self._gpu.name, self._options)
+            decisions = decide(snapshot, self._options)
             if not (refused := self._neighbours.refuse(decisions, snapshot, paused)):
                 break
         self._decided(snapshot, decisions)
@@ -303,7 +304,8 @@ class Owner:
                 case Load() if refused:
                     continue  # others were quicker each time; what is hot goes on, the next step decides anew
                 case Run(_, queue_name, lane, selector, model, reason):
-                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
+                    run_s = self._run_s[queue_name]
+                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch, run_s)
                     self._hot.granted(grant)
                     self.desk.issue(grant)
                     log.debug("run %s/%s: %s", queue_name, lane, reason)
@@ -338,19 +340,24 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if q.name not in paused.queues and not self._resting(q.model)
+            if lanes[q.name] and q.name not in paused.queues and not self._resting(q.model)
         )
+        runs: dict[str, float] = {}
+        for q in self._fleet.queues.values():
+            runs[q.model] = max(runs.get(q.model, 0.0), self._run_s[q.name])
         return Snapshot(
             now=state.now / scale,
             queues=queues,
-            gpus=(self._hot.view(), *self._others(state.now / scale, paused)),
+            gpu=self._hot.view(),
             models=self._models,
+            runs=runs,
             max_wait_s=self._fleet.max_wait_s,
+            others=self._others(state.now / scale, paused),
         )
 
-    def _others(self, now: float, paused: Paused) -> tuple[GpuView, ...]:
+    def _others(self, now: float, paused: Paused) -> Others:
         """The other GPUs that take work."""
-        return self._neighbours.views(now, paused)
+        return others(self._neighbours.views(now, paused))
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""

@@ -56,7 +56,11 @@ class GpuWorker:
         name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}"
         self.server = OllamaServer(self.gpu.address or settings.model_server)
         self.simulated = self._meet_server()
-        self.lanes = Lanes(settings.broker_url.get_secret_value())
+        self.lanes = Lanes(
+            settings.broker_url.get_secret_value(),
+            weights=settings.tenant_weights,
+            pace=self.gpu.speed / settings.scale,
+        )
         self.replies = Replies(settings.cache_url.get_secret_value())
         self.runs = ActiveRuns()
         url = settings.database_url.get_secret_value()

@@ -47,6 +47,7 @@ _TEMPLATE = json.dumps(
                 "arrival": "%(arrival)s",
                 "priority": "%(priority)s",
                 "tenant": "%(tenant)s",
+                "agent": "%(agent)s",
                 "lane": "%(lane)s",
             },
         },
@@ -72,6 +73,7 @@ def encode(job: Routing) -> str:
         "arrival": job.arrived_at.isoformat(),
         "priority": job.priority.label,
         "tenant": _escaped(job.tenant),
+        "agent": _escaped(job.agent),
         "lane": job.lane,
         "queue": _escaped(job.queue),
     }

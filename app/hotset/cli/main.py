@@ -21,7 +21,9 @@ from hotset.cli import (
     gpus,
     jobs,
     models,
+    plan,
     queues,
+    replay,
     retain,
     run,
     serve,
@@ -32,6 +34,7 @@ from hotset.cli import (
     top,
     trace,
     worker,
+    workload,
 )
 
 app = typer.Typer(
@@ -83,6 +86,9 @@ doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
 trace.add_to(app)
+workload.add_to(app)
+replay.add_to(app)
+plan.add_to(app)
 bench.add_to(app)
 config.add_to(app)
 completion.add_to(app)

@@ -3,22 +3,39 @@
 from hotset.scheduling.decisions import Decision, Load, Run, Selector, Wait
 from hotset.scheduling.options import OBJECTIVES, Objective, Options
 from hotset.scheduling.policy import decide
-from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Resident, Snapshot, Switch
+from hotset.scheduling.snapshot import (
+    NOBODY,
+    Demand,
+    GpuView,
+    Lane,
+    Others,
+    QueueView,
+    Resident,
+    Snapshot,
+    Supply,
+    Switch,
+    others,
+)
 
 __all__ = [
+    "NOBODY",
     "OBJECTIVES",
     "Decision",
+    "Demand",
     "GpuView",
     "Lane",
     "Load",
     "Objective",
     "Options",
+    "Others",
     "QueueView",
     "Resident",
     "Run",
     "Selector",
     "Snapshot",
+    "Supply",
     "Switch",
     "Wait",
     "decide",
+    "others",
 ]
