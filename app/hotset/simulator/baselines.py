@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from time import perf_counter_ns
 
@@ -11,7 +12,7 @@ from hotset.simulator.result import Result
 from hotset.simulator.world import Device, World
 
 
-class Workers:
+class Workers(ABC):
     """Each slot is a worker that takes the next job and keeps it until it ran, cold model or not.
 
     The model server loads models in the order of the requests, as Ollama does: the earliest request that is kept and
@@ -22,13 +23,14 @@ class Workers:
         self._result = result
         self._kept: list[list[SimJob]] = [[] for _ in fleet.gpus]
 
-    def arrived(self, job: SimJob) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def arrived(self, job: SimJob) -> None: ...
 
+    @abstractmethod
     def take(self, world: World, device: Device) -> SimJob | None:
-        raise NotImplementedError
+        """The next job for the GPU, taken out of its queue."""
 
-    def finished(self, job: SimJob, device: Device) -> None:
+    def finished(self, job: SimJob, device: Device) -> None:  # noqa: B027 - no rival learns
         pass
 
     def decide(self, world: World, device: Device) -> None:
