@@ -2,7 +2,7 @@
 
     mailbox ─> apply events ─> look (lanes, other GPUs) ─> decide (pure) ─> grants, and the steps of a switch
 
-Slow things (load, evict, `/api/ps`) run on two helper threads that put what came of them into the mailbox. The hub
+Slow things (load, evict, `/api/ps`) are done by its `hands`, which put what came of them into the mailbox. The hub
 never waits for the owner; the owner reaches it through the grant desk.
 """
 
@@ -13,19 +13,19 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import redis
 
-from hotset.broker import GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
-from hotset.errors import BrokerUnavailable, HotsetError
+from hotset.broker import GpuState, Grant, GrantDesk, Lanes, LanesState, Released, Returned, Spent
+from hotset.errors import BrokerUnavailable
 from hotset.fleet import Fleet, Gpu, Model
 from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
     Decision,
+    GiveUp,
     Lane,
     Load,
     Options,
@@ -40,6 +40,8 @@ from hotset.scheduling import (
 from hotset.store.pauses import Paused
 from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
+from hotset_worker.events import Event, Inferred, Seen, Stop, Switched, Woken
+from hotset_worker.hands import Hands
 from hotset_worker.hot_set import HotSet
 
 log = logging.getLogger(__name__)
@@ -53,47 +55,6 @@ _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Woken:
-    """There may be new work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """The model's stream of a claim has closed; it ran for that many model seconds (None: it failed)."""
-
-    claim: str
-    queue: str
-    run_s: float | None
-    agent: str = ""
-    tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the model server lists, asked for at `sequence`."""
-
-    loaded: tuple[Loaded, ...]
-    sequence: int
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The evictions and the load of a switch came to an end. `error`: why not."""
-
-    model: str
-    error: HotsetError | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-Event = GrantEvent | Woken | Inferred | Seen | Switched | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +93,6 @@ class Owner:
         self._loading = loading
         self._decided = decided
         self._fleet = fleet
-        self._server = server
         self._lanes = lanes
         self._worker = worker
         self._timing = timing
@@ -155,7 +115,7 @@ class Owner:
         self._reason = ""
         self._server_error: str | None = None
         self._evicting = False
-        self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
+        self._hands = Hands(gpu.name, server, self.tell)
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
 
     def start(self) -> None:
@@ -170,7 +130,7 @@ class Owner:
         self._mailbox.put(Stop())
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        self._hands.shutdown(wait=False, cancel_futures=True)
+        self._hands.close()
         try:
             self._neighbours.leave()
         except redis.RedisError:
@@ -253,15 +213,7 @@ class Owner:
 
     def _ask_server(self) -> None:
         self._server_asked = time.monotonic()
-        sequence = self._sequence
-
-        def ask() -> None:
-            try:
-                self.tell(Seen(self._server.resident(), sequence))
-            except HotsetError as e:
-                self.tell(Seen((), sequence, str(e)))
-
-        self._hands.submit(ask)
+        self._hands.look(self._sequence)
 
     def _note_health(self, error: str | None) -> None:
         """Say once that the model server is away, and once that it is back; not every second."""
@@ -316,6 +268,10 @@ class Owner:
                     self._hot.begin(model, victims, snapshot.now)
                     self.desk.void_before(self._hot.epoch)
                     self._advance_switch()
+                case GiveUp(_, model, reason):
+                    log.info("GPU %s: the load of %s is given up: %s", self._gpu.name, model, reason)
+                    self.books.given_up(reason)
+                    self._hot.end(loaded=False)
                 case Wait(_, reason):
                     log.debug("wait: %s", reason)
         if any(state.inbox.values()):
@@ -366,7 +322,7 @@ class Owner:
     # ---- switching -------------------------------------------------------------------------------------------
 
     def _advance_switch(self) -> None:
-        """Once the victims are idle, evict them and load; the rest happens on a helper thread."""
+        """Once the victims are idle, have them evicted and the model loaded."""
         switch = self._hot.switch
         if switch is None or self._evicting or not self._hot.idle(switch.victims):
             return
@@ -379,23 +335,8 @@ class Owner:
         victims = tuple(v for v in switch.victims if self._hot.resident(v))
         model, timeout_s = switch.model, self._timing.load_timeout_s
 
-        def work() -> None:
-            error: HotsetError | None = None
-            try:
-                for victim in victims:
-                    self._server.unload(victim, timeout_s=timeout_s)
-                # A preload of what is there already would take back an eviction that another client waits for.
-                if model not in {m.model for m in self._server.resident()}:
-                    self._server.load(model, self._load_options(self._models[model]), timeout_s=timeout_s)
-            except HotsetError as e:
-                error = e
-            except Exception as e:
-                log.exception("GPU %s: loading %s failed in an unforeseen way.", self._gpu.name, model)
-                error = HotsetError(f"Loading {model} failed: {e}.")
-            self.tell(Switched(model, error))
-
         self._loading(model)
-        self._hands.submit(work)
+        self._hands.switch(victims, model, self._load_options(self._models[model]), timeout_s=timeout_s)
 
     def _switched(self, event: Switched) -> None:
         self._evicting = False

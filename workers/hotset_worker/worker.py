@@ -17,8 +17,9 @@ from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine
 from hotset_worker.decision_log import DecisionLog
+from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
-from hotset_worker.gpu import Owner, Timing, Woken
+from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import Ear, Heartbeat
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools

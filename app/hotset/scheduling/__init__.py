@@ -1,6 +1,6 @@
 """Pure policy: a snapshot in, decisions with their reasons out. DESIGN.md states the rules."""
 
-from hotset.scheduling.decisions import Decision, Load, Run, Selector, Wait
+from hotset.scheduling.decisions import Decision, GiveUp, Load, Run, Selector, Wait
 from hotset.scheduling.options import OBJECTIVES, Objective, Options
 from hotset.scheduling.policy import decide
 from hotset.scheduling.snapshot import (
@@ -22,6 +22,7 @@ __all__ = [
     "OBJECTIVES",
     "Decision",
     "Demand",
+    "GiveUp",
     "GpuView",
     "Lane",
     "Load",

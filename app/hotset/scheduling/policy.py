@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hotset.scheduling.costs import demands
-from hotset.scheduling.decisions import Decision, Load, Wait
+from hotset.scheduling.decisions import Decision, GiveUp, Load, Wait
 from hotset.scheduling.loads import (
     STALE_FORCED,
     STALE_SHORTEST_S,
@@ -28,12 +29,19 @@ BALANCED = Options()
 def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, ...]:
     """What the snapshot's GPU should do now: at most one Load, then Runs for its free slots, or one Wait.
 
-    While a switch is under way the answer holds no Load, and no Run on a victim.
+    While a switch is under way the answer holds no Load, and no Run on a victim. A switch that drains for a model that
+    nobody waits for any more (paused, cancelled, served elsewhere) is given up first, and the rest decided without it.
     """
     view = snapshot.gpu
     if view.alone:
         return (Wait(view.name, "A suspect runs alone on this GPU."),)
     switch = view.switch
+    if switch is not None and _drains_for_nobody(snapshot, switch):
+        without = replace(snapshot, gpu=replace(view, switch=None))
+        return (
+            GiveUp(view.name, switch.model, f"No job waits for {switch.model} any more."),
+            *decide(without, options),
+        )
     if switch is not None and not view.free_slots:
         return (_wait_for_switch(snapshot, switch),)
     waiting = demands(snapshot.queues)
@@ -53,6 +61,11 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
     if load is not None:
         return (load, *runs)
     return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, options),)
+
+
+def _drains_for_nobody(snapshot: Snapshot, switch: Switch) -> bool:
+    drains = any(r.running and r.model in switch.victims for r in snapshot.gpu.residents)
+    return drains and not any(queue.model == switch.model for queue in snapshot.queues)
 
 
 def _wait(

@@ -95,7 +95,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A load that has been decided: it drains and evicts `victims`, then loads `model`. The policy never revokes it."""
+    """A load that has been decided: it drains and evicts `victims`, then loads `model`."""
 
     model: str
     victims: tuple[str, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from time import perf_counter_ns
@@ -12,7 +13,7 @@ from hotset.simulator.result import Result
 from hotset.simulator.world import Device, World
 
 
-class Workers:
+class Workers(ABC):
     """Each slot is a worker that takes the next job and keeps it until it ran, cold model or not.
 
     The model server loads models in the order of the requests, as Ollama does: the earliest request that is kept and
@@ -23,19 +24,20 @@ class Workers:
         self._result = result
         self._kept: list[list[SimJob]] = [[] for _ in fleet.gpus]
 
-    def arrived(self, job: SimJob) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def arrived(self, job: SimJob) -> None: ...
 
+    @abstractmethod
     def take(self, world: World, device: Device) -> SimJob | None:
-        raise NotImplementedError
+        """The next job for the GPU, taken out of its queue."""
 
-    def finished(self, job: SimJob, device: Device) -> None:
+    def finished(self, job: SimJob, device: Device) -> None:  # noqa: B027 - no rival learns
         pass
 
     def returned(self, job: SimJob, device: Device) -> None:
         self.arrived(job)
 
-    def changed(self, device: Device) -> None:
+    def changed(self, device: Device) -> None:  # noqa: B027 - no rival knows of other GPUs
         pass
 
     def decide(self, world: World, device: Device) -> None:

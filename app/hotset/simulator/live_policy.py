@@ -14,6 +14,7 @@ from hotset.errors import HotsetError
 from hotset.fleet import Fleet
 from hotset.scheduling import (
     NOBODY,
+    GiveUp,
     GpuView,
     Lane,
     Load,
@@ -205,6 +206,8 @@ class LivePolicy:
                 self._run(world, device, decision)
             elif isinstance(decision, Load):
                 world.switch(device, decision.model, decision.victims, decision.reason)
+            elif isinstance(decision, GiveUp):
+                world.give_up(device)
             elif decision.until is not None:
                 world.wake(device, decision.until)
 

@@ -460,6 +460,15 @@ class World:
         self._look(None)  # the others see another hot set
         self._dirty.discard(device.index)
 
+    def give_up(self, device: Device) -> None:
+        """End the switch, which still drains; victims that are gone stay gone."""
+        if device.loading:
+            raise HotsetError(f"{device.gpu.name} already loads {device.switch_to}.")
+        device.switch_to, device.victims = None, ()
+        self._changed(device)
+        self._look(None)
+        self._dirty.discard(device.index)
+
     def reserve(self, device: Device, slots: int) -> None:
         """So many of its free slots are promised to jobs that wait for a load."""
         device.reserved = slots

@@ -8,6 +8,7 @@ from dataclasses import replace
 from hotset.fleet import Model
 from hotset.scheduling import (
     Decision,
+    GiveUp,
     GpuView,
     Lane,
     Load,
@@ -379,6 +380,24 @@ def test_models_that_stay_run_on_during_a_switch() -> None:
 def test_the_mind_is_not_changed() -> None:
     gpu = hot("qwen", switch=Switch("deep", ("qwen",), NOW))
     assert load(answer(queue("tiny", lane(9, age=899)), gpu=gpu)) is None
+
+
+def test_a_switch_that_drains_for_nobody_is_given_up() -> None:
+    """Its job was cancelled, or its queue paused: what is hot goes on."""
+    draining = hot("tiny", running={"tiny": 1}, switch=Switch("deep", ("tiny",), NOW - 5))
+    decisions = answer(queue("tiny", lane(3)), gpu=draining)
+    assert isinstance(decisions[0], GiveUp) and decisions[0].model == "deep"
+    assert runs(decisions) == [("tiny", "normal", "savable")]
+    assert isinstance(answer(gpu=draining)[0], GiveUp), "with nothing else to do, too"
+    kinds = [type(d) for d in answer(queue("qwen", lane(1)), gpu=draining)]
+    assert kinds == [GiveUp, Load], "and another may be loaded in its place"
+
+
+def test_a_switch_goes_on_while_somebody_waits_or_once_its_load_has_begun() -> None:
+    draining = hot("tiny", running={"tiny": 1}, switch=Switch("deep", ("tiny",), NOW - 5))
+    assert isinstance(answer(queue("deep", lane(1)), queue("tiny", lane(3)), gpu=draining)[0], Wait)
+    loads = hot("tiny", switch=Switch("deep", ("tiny",), NOW - 5))
+    assert isinstance(answer(queue("tiny", lane(3)), gpu=loads)[0], Wait)
 
 
 def test_the_answer_that_switches_grants_nothing_on_the_victims() -> None:
