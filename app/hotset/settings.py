@@ -105,6 +105,10 @@ class Settings:
     keep_jobs_days: _Kept = 30
     #: Whole months of the audit that are kept beside the running one; 0: all.
     keep_audit_months: _Kept = 13
+    #: A memory that nobody used for so many wall hours goes cold: its text is kept compressed, and searched as before.
+    memory_cold_hours: _Positive = 24.0
+    #: Unimportant episodes are forgotten after so many days (pinned and important ones stay); 0: never.
+    keep_memory_days: _Kept = 7
     #: For debugging: a file to which a worker appends what its policy saw and answered (JSON lines).
     decisions: Path | None = None
 

@@ -6,6 +6,8 @@ import logging
 import os
 import socket
 
+import redis
+
 from hotset.agents import load_options, load_registry
 from hotset.agents.intake import Intake
 from hotset.broker import Lanes, Replies
@@ -26,6 +28,7 @@ from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
 from hotset_worker.upkeep import Upkeep
 from hotset_worker.upkeep.main import UpkeepThread
+from hotset_worker.upkeep.memory import MemoryUpkeep
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +128,14 @@ class GpuWorker:
             )
         )
 
+        cache = redis.Redis.from_url(settings.cache_url.get_secret_value(), socket_connect_timeout=3, socket_timeout=10)
+        self._memory = UpkeepThread(
+            MemoryUpkeep(name, self._engine, cache, settings.memory_cold_hours * 3600, settings.keep_memory_days),
+            "hotset-memory",
+        )
+
     def start(self) -> None:
-        for part in (self._pauses, self.owner, self._heartbeat, self._ear, self._upkeep):
+        for part in (self._pauses, self.owner, self._heartbeat, self._ear, self._upkeep, self._memory):
             part.start()
         log.info(
             "GPU %s: %.0f MiB, %d slots, model server %s%s.",
@@ -147,6 +156,7 @@ class GpuWorker:
             self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
         self._upkeep.stop()
+        self._memory.stop()
         self._pauses.stop()
         self.replies.close()
         if self._decisions is not None:

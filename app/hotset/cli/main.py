@@ -20,6 +20,7 @@ from hotset.cli import (
     flower,
     gpus,
     jobs,
+    memory,
     models,
     plan,
     queues,
@@ -82,6 +83,7 @@ swaps.add_to(app)
 queues.add_to(app)
 gpus.add_to(app)
 audit.add_to(app)
+memory.add_to(app)
 doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)

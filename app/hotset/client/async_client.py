@@ -22,6 +22,7 @@ from hotset.client.client import Asked, Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
 from hotset.client.job import Handle, Job, Jobs
+from hotset.client.memory import Scope
 from hotset.client.steps import AsyncEach, Plan, arun
 from hotset.client.streaming import StreamEvent
 from hotset.fleet import Fleet
@@ -193,6 +194,21 @@ class AsyncFlowRun:
         return [AsyncJob(self._client, job) for job in await self._call(ask)]
 
 
+class AsyncScope:
+    """The memories of a scope, awaited. See `hotset.client.memory.Scope`."""
+
+    def __init__(self, client: AsyncClient, scope: Scope) -> None:
+        self._sync = scope
+        self._call = client._call
+
+    remember = _awaited(Scope.remember)
+    remember_many = _awaited(Scope.remember_many)
+    search = _awaited(Scope.search)
+    history = _awaited(Scope.history)
+    forget = _awaited(Scope.forget)
+    get = _awaited(Scope.get)
+
+
 class AsyncClient:
     """`Client` for event loops; see there for what each method does. `threads`: short calls that run at once."""
 
@@ -235,6 +251,16 @@ class AsyncClient:
     jobs = _awaited(Client.jobs)
     audit = _awaited(Client.audit)
     counts = _awaited(Client.counts)
+
+    grant = _awaited(Client.grant)
+    revoke = _awaited(Client.revoke)
+    handoff = _awaited(Client.handoff)
+    handoffs = _awaited(Client.handoffs)
+    recall = _awaited(Client.recall)
+
+    def memory(self, scope: str = "tenant", *, agent: str = "") -> AsyncScope:
+        """See `Client.memory`."""
+        return AsyncScope(self, self._sync.memory(scope, agent=agent))
 
     async def submit_many(self, jobs: Iterable[Any]) -> AsyncJobs:
         """See `Client.submit_many`."""

@@ -7,12 +7,12 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 from uuid import UUID, uuid4
 
 import redis
@@ -29,6 +29,7 @@ from hotset.client.flows import FlowRun
 from hotset.client.job import Job, Jobs
 from hotset.client.listener import Listener
 from hotset.client.marks import Marks
+from hotset.client.memory import Remembering
 from hotset.client.steps import Box, Each
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
@@ -36,6 +37,7 @@ from hotset.errors import (
     HotsetError,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidJob,
     UnknownJob,
     UsageError,
 )
@@ -44,9 +46,13 @@ from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import JobView, NewJob, Priority, Routing, State
 from hotset.jobs.filters import parse_id
 from hotset.jobs.flows import Flow
+from hotset.memory.session import As
 from hotset.settings import Settings, load_settings
 from hotset.store import Accepted, Ended, JobStore, make_engine
 from hotset.store.waiting import Glance, glance
+
+if TYPE_CHECKING:
+    from hotset.memory.room import MemoryRoom
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +71,7 @@ class Asked(TypedDict, total=False):
     idempotency_key: str | None
 
 
-class Client(Operating):
+class Client(Operating, Remembering):
     """Submits jobs as one tenant and waits for them.
 
     A job is accepted when `submit` returns: its row is committed. It is given to the broker right after; if the broker
@@ -108,11 +114,12 @@ class Client(Operating):
             partial(following.loads_now, self._lanes),
         )
         self._marks = Marks(self._store)
+        self._room: MemoryRoom | None = None
         self._parents = False
 
     def forked(self) -> None:
         """In the child of a fork: the parent's connections are kept, untouched, and never used again."""
-        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks))
+        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks, self._room))
         self._connecting = threading.Lock()
         self._parents = True
 
@@ -149,6 +156,8 @@ class Client(Operating):
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
         stream: bool = False,
+        recall: int = 0,
+        recall_from: Sequence[str] = (),
     ) -> Job | FlowRun:
         """Submit one job, or a flow; returns when it is accepted (its rows are committed).
 
@@ -160,9 +169,17 @@ class Client(Operating):
         it orders work and drops nothing (default: the queue's). `queue_timeout` expires a job that has not started,
         `run_timeout` stops a run. `options`: temperature, top_p, max_tokens, repeat_penalty, seed, stop. The same
         `idempotency_key` gives the same job. `stream`: its tokens are sent as they come, for `job.stream()`.
+        `recall`: put so many relevant memories before the prompt, see `recall`; from the scopes `recall_from`.
 
         Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), StoreUnavailable.
         """
+        if recall:
+            if not isinstance(agent, str) or not isinstance(prompt, str) or idempotency_key is not None:
+                raise InvalidJob(
+                    "recall is for one job of a named agent with a text, without an idempotency key.",
+                    remedy="What is remembered changes, and with it the prompt; call client.recall(...) yourself.",
+                )
+            prompt = self.recall(agent, prompt, recall, recall_from)
         if isinstance(agent, Flow):
             defaults = {
                 "priority": priority,
@@ -248,6 +265,23 @@ class Client(Operating):
             reply_to=self.name,
             stream=True,
         )
+
+    # ---- memory ----------------------------------------------------------------------------------------------
+
+    def _memory_room(self) -> MemoryRoom:
+        """Made at first use: the vectors' library is not loaded before it is needed."""
+        self._here()
+        with self._connecting:
+            if self._room is None:
+                from hotset.memory.room import MemoryRoom
+
+                url = self.settings.cache_url.get_secret_value()
+                cache = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=10, health_check_interval=30)
+                self._room = MemoryRoom(self._store.engine, cache)
+            return self._room
+
+    def _as(self, agent: str = "") -> As:
+        return As(self.tenant, agent, self._here()._actor)
 
     def _check(self, row: tuple[str, str] | Mapping[str, Any], number: int, accepted: Iterable[Job]) -> NewJob:
         try:
@@ -362,6 +396,8 @@ class Client(Operating):
         self._marks.close()
         self._listener.close()
         self._lanes.close()
+        if self._room is not None and self._room.hot.cache is not None:
+            self._room.hot.cache.close()
         for engine in self._engines:
             engine.dispose()
 

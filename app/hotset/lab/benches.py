@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotset.errors import UsageError, did_you_mean
-from hotset.lab import burst, closed, drain, live, overhead, scale, stream, submit
+from hotset.lab import burst, closed, drain, live, memory, overhead, scale, stream, submit
 from hotset.lab.figures import Run, medians, ratios
 from hotset.lab.machine import describe_machine
 from hotset.lab.stage import Stage
@@ -100,6 +100,15 @@ BENCHES: Mapping[str, Bench] = {
         runs=1,
         jobs=5,
         options=("agents", "scale"),
+    ),
+    "memory": Bench(
+        "what is remembered: is the fact that is true now found first, nothing made up, nothing leaked, and how fast?",
+        memory.measure,
+        (),
+        (),
+        runs=1,
+        jobs=5,
+        options=("rows", "templates"),
     ),
 }
 

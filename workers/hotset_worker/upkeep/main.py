@@ -18,6 +18,7 @@ from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
+from hotset_worker.upkeep.memory import MemoryUpkeep
 
 log = logging.getLogger(__name__)
 
@@ -141,10 +142,10 @@ class Upkeep:
 class UpkeepThread(Background):
     """Runs the tasks until it is stopped. A server that is away is waited for."""
 
-    def __init__(self, upkeep: Upkeep) -> None:
+    def __init__(self, upkeep: Upkeep | MemoryUpkeep, name: str = "hotset-upkeep") -> None:
         self._tasks = upkeep.tasks()
         self._last_words = upkeep.last_words()
-        super().__init__("hotset-upkeep")
+        super().__init__(name)
 
     def stop(self) -> None:
         super().stop()

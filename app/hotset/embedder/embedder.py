@@ -1,0 +1,98 @@
+"""The encoder: batches of texts to unit vectors, on as many CPU threads as it is given."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from hotset.errors import EmbedderMissing, UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hotset.embedder.wordpiece import WordPiece
+
+    Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
+
+#: Stands beside each stored vector: vectors of two encoders cannot be compared.
+ENCODER = "all-MiniLM-L6-v2/fp32"
+DIMENSIONS = 384
+#: The model was trained on at most so many tokens; the rest of a text does not count.
+MOST_TOKENS = 256
+#: Characters beyond these cannot reach the tokens that count.
+MOST_CHARS = 20_000
+MOST_TEXTS = 10_000
+_BATCH = 32
+#: More threads gain little on texts of a sentence, and the machine has other work.
+_THREADS = 4
+
+
+class Embedder:
+    """Loaded at the first text (about a second, 250 MB). Thread-safe."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        self._threads = threads or min(_THREADS, len(os.sched_getaffinity(0)))
+        self._loading = threading.Lock()
+        self._loaded: tuple[WordPiece, Any] | None = None
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """(number of texts, 384), rows of length 1, in the order of the texts.
+
+        Text beyond 256 tokens is not seen. Raises EmbedderMissing; UsageError for more than 10,000 texts at once.
+        """
+        if len(texts) > MOST_TEXTS:
+            raise UsageError(f"{len(texts)} texts are too many at once.", remedy=f"Give at most {MOST_TEXTS}.")
+        words, session = self._load()
+        import numpy as np
+
+        encoded = [words.encode(text[:MOST_CHARS], MOST_TOKENS) for text in texts]
+        # Texts of like length together: little padding is computed.
+        order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
+        vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+        for start in range(0, len(order), _BATCH):
+            batch = order[start : start + _BATCH]
+            longest = len(encoded[batch[-1]])
+            ids = np.zeros((len(batch), longest), np.int64)
+            mask = np.zeros((len(batch), longest), np.float32)
+            for row, i in enumerate(batch):
+                ids[row, : len(encoded[i])] = encoded[i]
+                mask[row, : len(encoded[i])] = 1.0
+            vectors[batch] = session.run(["vector"], {"ids": ids, "mask": mask})[0]
+        return vectors
+
+    def _load(self) -> tuple[WordPiece, Any]:
+        if self._loaded is None:
+            with self._loading:
+                if self._loaded is None:
+                    self._loaded = self._open()
+        return self._loaded
+
+    def _open(self) -> tuple[WordPiece, Any]:
+        try:
+            import onnxruntime
+
+            from hotset.embedder.graph import build
+        except ImportError as e:
+            raise EmbedderMissing(f"The package {e.name} is not installed.") from e
+        from hotset.embedder.weights import model_folder, read_weights
+        from hotset.embedder.wordpiece import WordPiece
+
+        folder = model_folder()
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Threads that spin between two texts take the cores from everybody else.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        model = build(read_weights(folder))
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return WordPiece.read(folder / "vocab.txt"), session
+
+
+@cache
+def shared_embedder() -> Embedder:
+    """One for the whole process: the weights are in memory once."""
+    return Embedder()

@@ -1,0 +1,146 @@
+"""The room's door: one object for a tenant (and an agent of it), with everything that can be done to its memories."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import redis
+from sqlalchemy import Engine
+
+from hotset.embedder import CachedEmbedder, shared_embedder
+from hotset.errors import InvalidMemory, Unavailable, UnknownMemory
+from hotset.memory import searching, sharing, writing
+from hotset.memory.forgetting import forget
+from hotset.memory.records import Memory, New, Wanted
+from hotset.memory.session import As, opened
+from hotset.memory.tiers import Hot, promote, read_texts
+
+log = logging.getLogger(__name__)
+
+#: Rows of one transaction of `remember_many`.
+_CHUNK = 500
+
+
+class MemoryRoom:
+    """Thread-safe. `cache`: the Redis of the hot tier and of vectors; without one it works, slower."""
+
+    def __init__(self, engine: Engine, cache: redis.Redis | None, *, embedder: CachedEmbedder | None = None) -> None:
+        self.engine = engine
+        self.hot = Hot(cache)
+        self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
+
+    def remember(self, who: As, scope: str, new: New) -> UUID:
+        """Its id (of a long text that of its first part), when it is committed."""
+        parts = writing.prepare([new], self.embedder)[0]
+        with opened(self.engine, who) as session:
+            session.execute("scope", {"tenant": who.tenant, "scope": scope})
+            return next(iter([writing.write(session, scope, part) for part in parts]))
+
+    def remember_many(self, who: As, scope: str, new: Sequence[New]) -> list[UUID]:
+        """Many at once, 500 a transaction. What they change of earlier ones is found by the next consolidation."""
+        ids: list[UUID] = []
+        for start in range(0, len(new), _CHUNK):
+            prepared = writing.prepare(new[start : start + _CHUNK], self.embedder)
+            with opened(self.engine, who) as session:
+                session.execute("scope", {"tenant": who.tenant, "scope": scope})
+                for parts in prepared:
+                    ids.append(next(iter([writing.write(session, scope, part, settle=False) for part in parts])))
+        return ids
+
+    def search(self, who: As, wanted: Wanted) -> list[Memory]:
+        searching.check(wanted)
+        with opened(self.engine, who) as session:
+            found = searching.find(session, wanted, self.embedder)
+            ids = [row.id for row, _ in found]
+            texts: dict[UUID, tuple[str, str]] = {}
+            if wanted.texts and ids:
+                rows = session.rows("texts", {"tenant": who.tenant, "ids": ids})
+                texts = read_texts(session, self.hot, rows)
+        answers = [
+            searching.memory_of(row, score, *texts.get(row.id, ("", row.state)))
+            for row, score in found
+            if not wanted.texts or row.id in texts
+        ]
+        self._used(who, answers)
+        return answers
+
+    def get(self, who: As, memory_id: UUID) -> Memory:
+        """Raises UnknownMemory."""
+        with opened(self.engine, who) as session:
+            rows = session.rows("get", {"tenant": who.tenant, "ids": [memory_id], "scopes": []})
+            if not rows:
+                raise UnknownMemory(memory_id)
+            texts = read_texts(session, self.hot, rows)
+            return searching.memory_of(rows[0], 1.0, *texts[rows[0].id])
+
+    def history(self, who: As, scopes: tuple[str, ...], about: str | UUID) -> list[Memory]:
+        """What was said of a topic (or of what this memory says), in the order in which it was true."""
+        if isinstance(about, UUID):
+            ids = [about]
+        else:
+            found = self.search(who, Wanted(query=about, scopes=scopes, k=1, texts=False))
+            ids = [m.id for m in found]
+        with opened(self.engine, who) as session:
+            rows = session.rows("history", {"tenant": who.tenant, "ids": ids})
+            if isinstance(about, UUID) and not rows:
+                raise UnknownMemory(about)
+            texts = read_texts(session, self.hot, rows)
+            return [searching.memory_of(row, 1.0, *texts[row.id]) for row in rows]
+
+    def forget(self, who: As, ids: Sequence[UUID], *, reason: str = "forgotten by its owner") -> int:
+        """How many rows went. Raises UnknownMemory when none of them is there, Unavailable when a cache is away."""
+        if not 0 < len(ids) <= 1000:
+            raise InvalidMemory("1 to 1000 memories can be forgotten at once.")
+        try:
+            with opened(self.engine, who) as session:
+                gone = forget(session, ids, self.hot, self.embedder, reason)
+        except redis.RedisError as e:
+            raise Unavailable(
+                f"Nothing was forgotten: the cache does not answer ({e}), and might keep a trace.",
+                remedy="Try again when the cache (HOTSET_CACHE_URL) is back.",
+            ) from e
+        if not gone:
+            raise UnknownMemory(ids[0])
+        return len(gone)
+
+    def stats(self, who: As) -> dict[str, list[dict[str, Any]]]:
+        """Counts by scope, tier and ring; segments by scope."""
+        with opened(self.engine, who) as session:
+            asked = {"tenant": who.tenant}
+            return {
+                "memories": [dict(row._mapping) for row in session.rows("stats", asked)],
+                "segments": [dict(row._mapping) for row in session.rows("stats_segments", asked)],
+            }
+
+    def proposals(self, who: As, scope: str, limit: int = 100) -> list[tuple[UUID, UUID, float]]:
+        """Near-duplicates: (older, newer, cosine)."""
+        with opened(self.engine, who) as session:
+            found = session.rows("proposals", {"tenant": who.tenant, "scope": scope, "limit": limit})
+            return [(row.older, row.newer, row.cosine) for row in found]
+
+    def grant(self, who: As, scope: str, agent: str, *, write: bool = False, ttl_s: float | None = None) -> None:
+        sharing.grant(self.engine, who, scope, agent, write=write, ttl_s=ttl_s)
+
+    def revoke(self, who: As, scope: str, agent: str) -> bool:
+        return sharing.revoke(self.engine, who, scope, agent)
+
+    def hand_off(self, who: As, **said: Any) -> sharing.Handoff:
+        return sharing.hand_off(self.engine, who, **said)
+
+    def handoffs(self, who: As, to: str) -> list[sharing.Handoff]:
+        return sharing.handoffs(self.engine, who, to)
+
+    def _used(self, who: As, answers: Sequence[Memory]) -> None:
+        """Use keeps warm, and a second use soon makes warm again. None of it changes an answer: failures are logged."""
+        cold = [m.id for m in answers if m.tier in ("hot", "cold")]
+        try:
+            if again := self.hot.used_again(cold):
+                promote(self.engine, who, again)
+            if answers:
+                with opened(self.engine, who) as session:
+                    session.execute("used", {"ids": [m.id for m in answers]})
+        except Exception as e:
+            log.info("Use of %d memories was not noted: %s", len(answers), type(e).__name__)

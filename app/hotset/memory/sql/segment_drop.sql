@@ -1,0 +1,2 @@
+-- memory_segments: nothing is left in it.
+DELETE FROM memory_segments WHERE id = %(id)s

@@ -1,0 +1,124 @@
+"""Words of English text: tokens, stems, and terms (names, numbers, codes). Pure: knows English, no subject matter."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+_TOKEN = re.compile(r"[^\W_]+(?:[-.@/_:'’&+#][^\W_]+)*")
+_POSSESSIVE = re.compile(r"['’]s$|['’]$")
+#: Joined inside: the names of services, files, packages and people's addresses, whatever their case.
+_CODE = re.compile(r"[^\W_][-_./@][^\W_]")
+_SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])")
+
+#: Words that carry grammar, not matter.
+FUNCTION_WORDS = frozenset(
+    """a an the this that these those some any each every no not all both few more most other another such own
+    same so than too very just also only even still again once ever never here there now then i me my mine we
+    us our ours you your yours he him his she her hers it its they them their theirs who whom whose which what
+    when where why how someone somebody anyone anybody everyone everybody nobody something anything everything
+    nothing one ones myself yourself himself herself itself ourselves themselves am is are was were be been
+    being do does did doing done have has had having will would shall should can could may might must ought
+    and or but nor if because as until while although though since unless whether of at by for with about
+    against between into through during before after above below to from up down in out on off over under
+    toward towards upon within without along across behind beyond per via regarding please tell know say said
+    says let get got go going yes okay ok well oh hi hello hey thanks thank s t d ll m re ve don doesn didn
+    isn aren wasn weren won wouldn shouldn couldn hasn haven hadn""".split()
+)
+#: Written with a capital, and nobody's name.
+NO_NAMES = frozenset(
+    """monday tuesday wednesday thursday friday saturday sunday mondays tuesdays wednesdays thursdays fridays
+    saturdays sundays january february march april may june july august september october november december""".split()
+)
+#: Begin sentences with a capital and are no names.
+_OPENERS = frozenset(
+    """actually currently today yesterday tomorrow recently lately update updated note reminder correction news
+    fyi btw effective starting remember last next earlier later soon finally instead however meanwhile
+    from-now-on as-of good great sorry sure maybe perhaps also apparently usually officially""".split()
+)
+
+
+def sentences(text: str) -> list[str]:
+    """Split where a sentence ends and the next begins with a capital or a digit."""
+    return [part.strip() for line in text.splitlines() for part in _SENTENCE.split(line) if part.strip()]
+
+
+def tokens(text: str) -> list[str]:
+    """Words as written, without a possessive ending."""
+    return [_POSSESSIVE.sub("", t) for t in _TOKEN.findall(text)]
+
+
+def content(text: str) -> list[str]:
+    """Stems of the words that carry matter, in order."""
+    return [stem(t) for t in map(str.lower, tokens(text)) if t not in FUNCTION_WORDS]
+
+
+def terms(text: str) -> frozenset[str]:
+    """Names, numbers and codes, in lower case: words with a capital or a digit in them. The first word of a sentence
+    counts unless it is a word that begins sentences."""
+    found = set()
+    for sentence in sentences(text):
+        for i, token in enumerate(tokens(sentence)):
+            low = token.lower()
+            if not (any(c.isupper() or c.isdigit() for c in token) or _CODE.search(low)) or low in FUNCTION_WORDS:
+                continue
+            if i == 0 and token.istitle() and low in _OPENERS:
+                continue
+            found.add(low[:100])
+    return frozenset(found)
+
+
+def sure_terms(text: str) -> frozenset[str]:
+    """Those of the terms that are so by more than standing first in a sentence."""
+    found = set()
+    for sentence in sentences(text):
+        words = tokens(sentence)
+        for i, token in enumerate(words):
+            low = token.lower()
+            if low in FUNCTION_WORDS or not (any(c.isupper() or c.isdigit() for c in token) or _CODE.search(low)):
+                continue
+            if i or not token.istitle() or any(w[:1].isupper() for w in words[1:2]):
+                found.add(low[:100])
+    return frozenset(found)
+
+
+def names(text: str) -> frozenset[str]:
+    """Those terms that name somebody or something: no numbers, days or months."""
+    return frozenset(t for t in terms(text) if t not in NO_NAMES and not t[0].isdigit())
+
+
+def mask(text: str, known: frozenset[str]) -> str:
+    """The text with runs of these names replaced by one neutral word: what is said, whoever it is said of."""
+    out = []
+    last = 0
+    blank = False
+    for found in _TOKEN.finditer(text):
+        bare = _POSSESSIVE.sub("", found.group())
+        if bare.lower() not in known:
+            if blank and found.start() > last:
+                blank = False
+            continue
+        between = text[last : found.start()]
+        if blank and not between.strip():
+            # The next word of the same name.
+            out.append("'s" if len(bare) < len(found.group()) else "")
+        else:
+            out.append(between + "this" + ("'s" if len(bare) < len(found.group()) else ""))
+        last = found.end()
+        blank = True
+    return "".join(out) + text[last:]
+
+
+@lru_cache(50_000)
+def stem(word: str) -> str:
+    """A light stem (plural, -ed, -ing, -ly): enough to meet the same word in another form."""
+    for ending, put in (
+        ("ies", "y"), ("sses", "ss"), ("ches", "ch"), ("shes", "sh"), ("xes", "x"), ("ing", ""), ("edly", ""),
+        ("ed", ""), ("ly", ""), ("s", ""),
+    ):  # fmt: skip
+        if word.endswith(ending) and len(word) - len(ending) >= 3 and not word.endswith(("ss", "us", "is")):
+            base = word[: len(word) - len(ending)] + put
+            if ending in ("ing", "ed") and base[-1] == base[-2] and base[-1] not in "lsz":
+                base = base[:-1]
+            return base.rstrip("e") if len(base) > 3 else base
+    return word.rstrip("e") if len(word) > 3 else word

@@ -1,0 +1,92 @@
+"""What a sentence is about, and what takes the place of what: rules of English, on sentences of many kinds."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hotset.memory.chunks import chunks
+from hotset.memory.facts import read, takes_place_of
+from hotset.memory.words import mask, names, sentences, stem, terms, tokens
+
+TEXT = st.text(max_size=300)
+
+
+@pytest.mark.parametrize(
+    ("text", "topic"),
+    [
+        ("Acme's refund window is 14 days.", {"acme"}),
+        ("The budget of Falcon is 10,000 euros.", {"falcon"}),
+        ("Please note that the deadline for Atlas is Friday.", {"atlas"}),
+        ("Dana Wolf is in charge of Saffron.", {"saffron"}),
+        ("We moved the Atlas review to Friday.", {"atlas"}),
+        ("As of Monday, Maria lives in Porto.", {"maria"}),
+    ],
+)
+def test_a_sentence_is_about_whom_it_names(text: str, topic: set[str]) -> None:
+    assert read(text).topic == topic
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Acme's refund window is 14 days.", "Acme's refund window is 30 days."),
+        ("Maria lives in Porto.", "Maria has moved to Lyon."),
+        ("The refund window is 14 days.", "The refund window is now 30 days."),
+        ("Quartz uses MySQL as its database.", "Quartz migrated from MySQL to Postgres."),
+        ("Tom reports to Dana Wolf.", "Tom now reports to Greg Hale instead of Dana Wolf."),
+        ("The deadline for Atlas is May 3.", "Atlas has been postponed to June 1."),
+    ],
+)
+def test_another_value_takes_the_place_of_the_old_one(old: str, new: str) -> None:
+    assert takes_place_of(read(new), read(old), 0.5) > 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("Acme's refund window is 14 days.", "Globex's refund window is 30 days."),
+        ("Maria likes jazz.", "Maria likes hiking."),
+        ("Maria lives in Porto.", "Maria's favourite colour is blue."),
+        ("Atlas is due on May 3. It is led by Tom.", "Atlas is due on June 1."),
+        ("Tom reports to Dana Wolf.", "Priya now reports to Dana Wolf."),
+    ],
+)
+def test_what_is_said_of_something_else_closes_nothing(old: str, new: str) -> None:
+    assert takes_place_of(read(new), read(old), 0.5) == 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(TEXT, TEXT, st.floats(-1, 1))
+def test_no_text_breaks_the_rules(a: str, b: str, cosine: float) -> None:
+    assert takes_place_of(read(a), read(b), cosine) >= 0
+
+
+@settings(deadline=None, max_examples=40)
+@given(TEXT)
+def test_words_of_any_text(text: str) -> None:
+    assert names(text) <= terms(text)
+    assert all(len(t) <= 100 for t in terms(text))
+    assert mask(text, frozenset()) == text
+    assert all(stem(t.lower()) for t in tokens(text))
+
+
+def test_names_are_left_out_as_a_whole() -> None:
+    text = "Maria Lopez's manager is Dana."
+    assert mask(text, names(text)) == "this's manager is this."
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(["One short sentence.", "Another is here!", "word " * 250 + "."]), max_size=40))
+def test_parts_lose_no_word_and_are_short(parts: list[str]) -> None:
+    text = " ".join(parts)
+    found = chunks(text)
+    assert set(text.split()) <= {word for part in found for word in part.split()}
+    assert all(len(part.split()) <= 200 for part in found)
+
+
+def test_a_part_begins_with_the_last_sentence_of_the_one_before() -> None:
+    text = " ".join(f"This is the sentence number {i} of a rather long report." for i in range(60))
+    first, second, *_ = chunks(text)
+    assert sentences(first)[-1] == sentences(second)[0]

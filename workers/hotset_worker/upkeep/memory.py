@@ -1,0 +1,77 @@
+"""The memory's upkeep, on a thread of its own: it may take seconds, and jobs do not wait for it. Every worker does it;
+locked rows are skipped, and each week one of them takes a tenant's restore drill."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from sqlalchemy import Engine
+
+from hotset.embedder import CachedEmbedder, shared_embedder
+from hotset.memory import As, upkeep
+from hotset.memory.tiers import Hot
+from hotset.store.engine import connected
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryUpkeep:
+    """`cold_s`: wall seconds without use until a memory goes cold.
+    `keep_days`: for unimportant episodes; 0: for ever.
+    """
+
+    worker: str
+    engine: Engine
+    cache: redis.Redis
+    cold_s: float
+    keep_days: int
+
+    def tasks(self) -> list[tuple[float, Callable[[], None]]]:
+        """(interval in wall seconds, task)."""
+        return [
+            (60.0, self.consolidate_memories),
+            (600.0, self.demote_memories),
+            (3600.0, self.forget_old_memories),
+            (3600.0, self.drill_segments),
+        ]
+
+    def last_words(self) -> list[Callable[[], None]]:
+        return []
+
+    def consolidate_memories(self) -> None:
+        """Changed facts close old ones, exact duplicates merge, near ones are proposed."""
+        for who in self._tenants():
+            upkeep.consolidate(self.engine, who)
+
+    def demote_memories(self) -> None:
+        for who in self._tenants():
+            upkeep.demote_old(self.engine, who, older_s=self.cold_s)
+
+    def forget_old_memories(self) -> None:
+        embedder = CachedEmbedder(shared_embedder(), self.cache)
+        for who in self._tenants():
+            upkeep.clean(self.engine, who, embedder, Hot(self.cache), keep_days=self.keep_days)
+
+    def drill_segments(self) -> None:
+        """A random segment of each tenant, once a week, restored and compared."""
+        for who in self._tenants():
+            if not self._takes_drill(who.tenant):
+                continue
+            done = upkeep.drill(self.engine, who)
+            if done is not None and done.faults:
+                log.error("Restore drill: segment %s of %s has %d faults.", done.segment, done.scope, len(done.faults))
+
+    def _tenants(self) -> list[As]:
+        return [As(tenant, actor=self.worker) for tenant in upkeep.tenants(self.engine)]
+
+    def _takes_drill(self, tenant: str) -> bool:
+        query = (
+            "UPDATE memory_tenants SET drilled_at = now()"
+            " WHERE tenant = %s AND (drilled_at IS NULL OR drilled_at < now() - interval '7 days')"
+        )
+        with connected(self.engine) as connection:
+            return connection.exec_driver_sql(query, (tenant,)).rowcount > 0
