@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -21,9 +21,9 @@ from typing import Any
 import redis
 
 from hotset.broker import Board, GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
-from hotset.errors import BrokerUnavailable, HotsetError
+from hotset.errors import BrokerUnavailable, GenerationFailed, HotsetError
 from hotset.fleet import Fleet, Gpu, Model
-from hotset.models import Loaded, ModelServer
+from hotset.models import Loaded, ModelServer, Prompt, canonical
 from hotset.scheduling import (
     GpuView,
     Lane,
@@ -38,7 +38,9 @@ from hotset.scheduling import (
     decide,
 )
 from hotset.store.pauses import Paused
+from hotset_worker.health import Examined, Health, Probed, Silent
 from hotset_worker.hot_set import HotSet
+from hotset_worker.watchdog import GRACE_S
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,8 @@ _TICK_S = 0.25
 _LOOK_AT_SERVER_S = 1.0
 _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
+#: A probe waits no longer for its token.
+_PROBE_S = 30.0
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
 #: Weight of the newest run in the estimate of a queue's run time.
@@ -91,7 +95,7 @@ class Stop:
     pass
 
 
-Event = GrantEvent | Woken | Inferred | Seen | Switched | Stop
+Event = GrantEvent | Woken | Inferred | Seen | Switched | Silent | Probed | Examined | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class Timing:
 
     scale: float
     load_timeout_s: float
+    first_token_timeout_s: float = 120.0
 
 
 class Owner:
@@ -119,10 +124,12 @@ class Owner:
         simulated: bool,
         paused: Callable[[], Paused | None] = Paused,
         loading: Callable[[str], None] = lambda model: None,
+        spoke_since: Callable[[str, float], bool] = lambda model, moment: False,
+        restart: str | None = None,
     ) -> None:
         """`paused`: what is paused now; None while that is not known, and then nothing is granted.
 
-        `loading` is told of each load that begins, and must not block.
+        `loading` is told of each load that begins, and must not block. `spoke_since` and `restart`: see `Health`.
         """
         self._gpu = gpu
         self._paused = paused
@@ -150,6 +157,9 @@ class Owner:
         self._reason = ""
         self._server_error: str | None = None
         self._evicting = False
+        self._health = Health(gpu.name, probe=self._probe, spoke_since=spoke_since, tell=self.tell, restart=restart)
+        # Replaced as a whole, never changed: runs read it.
+        self._digests: Mapping[str, str] = {}
         self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
 
@@ -159,6 +169,16 @@ class Owner:
     def tell(self, event: Event) -> None:
         """From any thread, never blocks."""
         self._mailbox.put(event)
+
+    def digest(self, model: str) -> str:
+        """The revision of a loaded model, from any thread; "" when its server does not say. Seldom asks the server."""
+        name = canonical(model)
+        if name not in self._digests:
+            try:
+                self._digests = {**self._digests, **_digests(self._server.resident())}
+            except HotsetError as e:
+                log.debug("The revision of %s is not known: %s", model, e)
+        return self._digests.get(name, "")
 
     def stop(self) -> None:
         """Grant nothing more. What was claimed goes on; the model server keeps its models."""
@@ -205,6 +225,7 @@ class Owner:
             worth_a_look |= self._apply(event)
         self._advance_switch()
         now = time.monotonic()
+        self._health.mend(self._probed_models(), self._hot.busy, now)
         if now - self._server_asked >= _LOOK_AT_SERVER_S:
             self._ask_server()
         if worth_a_look and not self._gpu_is_full(now):
@@ -238,6 +259,15 @@ class Owner:
                 return self._believe(loaded, sequence)
             case Switched():
                 self._switched(event)
+            case Silent():
+                self._health.silent(event)
+                return False
+            case Probed():
+                if self._health.probed(event, time.monotonic()):
+                    self._hot.void()
+                    self.desk.void_before(self._hot.epoch)
+            case Examined():
+                self._health.examined()
             case Woken() | Stop():
                 pass
         return True
@@ -269,6 +299,8 @@ class Owner:
             return False  # asked before a load or an eviction ended: old news
         before = {m.model for m in self._hot.models}
         self._hot.seen(loaded, self._now())
+        self._health.resident(m.model for m in loaded)
+        self._digests = {**self._digests, **_digests(loaded)}
         for m in loaded:
             # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
             if m.model in self._models and m.vram_mb > 0:
@@ -282,6 +314,8 @@ class Owner:
         paused = self._paused()
         if paused is None or self._gpu.name in paused.gpus:
             return  # what runs ends; what waits is for other GPUs
+        if self._health.stands_still(self._probed_models()):
+            return
         state = self._lanes.snapshot(self._deadlines)
         self._offset = state.now - time.monotonic()
         snapshot = self._snapshot(state, paused)
@@ -322,7 +356,7 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if q.name not in paused.queues and not self._resting(q.model)
+            if q.name not in paused.queues and not self._resting(q.model) and not self._health.rests(q.model)
         )
         return Snapshot(
             now=state.now / scale,
@@ -337,7 +371,8 @@ class Owner:
         if len(self._fleet.gpus) == 1:
             return ()
         out = {self._gpu.name, *paused.gpus}
-        return tuple(_view(s, now) for name, s in self._board.read().items() if name not in out)
+        said = self._board.read().items()
+        return tuple(_view(s, now) for name, s in said if name not in out and not _stands_still(s))
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""
@@ -381,6 +416,8 @@ class Owner:
         self._hot.end(loaded=event.error is None)
         if event.error is None:
             self._failed_until.pop(event.model, None)
+            # It may have been pulled anew since it was loaded last.
+            self._digests = {m: d for m, d in self._digests.items() if m != canonical(event.model)}
             # Without its victims: a run granted for one of them now would be a hidden swap.
             known = {m.model: m for m in self._hot.models if m.model not in gone}
             known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
@@ -398,6 +435,30 @@ class Owner:
                 pause,
             )
         self._ask_server()
+
+    def _probed_models(self) -> list[str]:
+        """Residents of the fleet: of others nobody here knows the options, and other ones would reload them."""
+        return [m.model for m in self._hot.models if m.model in self._models]
+
+    def _probe(self, model: str) -> None:
+        """One token, with the options of jobs. Raises what generations raise. Called on the health's thread."""
+        limit_s = min(self._timing.first_token_timeout_s, _PROBE_S)
+        options = {**self._load_options(self._models[model]), "num_predict": 1}
+        generation = self._server.generate(
+            Prompt(model=model, prompt="Say OK.", options=options),
+            first_token_timeout_s=limit_s,
+            stall_timeout_s=limit_s,
+        )
+        timer = threading.Timer(limit_s + GRACE_S, generation.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            for _ in generation:
+                return
+            raise GenerationFailed(f"{model} ended without a word.")
+        finally:
+            timer.cancel()
+            generation.close()
 
     def _resting(self, model: str) -> bool:
         """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
@@ -427,12 +488,24 @@ class Owner:
                 reason=self._reason,
                 scale=self._timing.scale,
                 version=_VERSION,
+                unhealthy=self._health.unhealthy,
             )
         )
 
 
+def _stands_still(state: GpuState) -> bool:
+    """Whether nothing that the GPU holds generates."""
+    return bool(state.unhealthy) and set(state.residents) <= set(state.unhealthy)
+
+
+def _digests(loaded: Iterable[Loaded]) -> dict[str, str]:
+    return {m.model: m.digest for m in loaded if m.digest}
+
+
 def _view(state: GpuState, now: float) -> GpuView:
     """Another GPU, as it described itself."""
-    residents = tuple(Resident(m, mb, now, running) for m, (mb, running) in state.residents.items())
+    residents = tuple(
+        Resident(m, mb, now, running) for m, (mb, running) in state.residents.items() if m not in state.unhealthy
+    )
     switch = Switch(state.loading, state.victims, now) if state.loading else None
     return GpuView(state.name, state.vram_mb, state.slots, state.busy, residents, switch, False, state.speed)

@@ -7,11 +7,14 @@ hs:gpus         set of names ever seen
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, cast
 
 import redis
+
+log = logging.getLogger(__name__)
 
 KEEP_S = 5
 
@@ -35,6 +38,8 @@ class GpuState:
     #: Wall seconds per model second, and the hotset, that the worker runs with; not told by old workers.
     scale: float | None = None
     version: str = ""
+    #: Models that are loaded and generate nothing -> what their probe found.
+    unhealthy: Mapping[str, str] = field(default_factory=dict)
 
 
 class Board:
@@ -56,7 +61,17 @@ class Board:
         if not names:
             return {}
         found = cast(list[str | None], self._redis.mget([f"hs:gpu:{n}" for n in names]))
-        return {n: _state(json.loads(raw)) for n, raw in zip(names, found, strict=True) if raw is not None}
+        said = ((name, _read(raw)) for name, raw in zip(names, found, strict=True) if raw is not None)
+        return {name: state for name, state in said if state is not None}
+
+
+def _read(raw: str) -> GpuState | None:
+    """None for what no worker of ours says: one bad entry must not hide, or stop, the other GPUs."""
+    try:
+        return _state(json.loads(raw))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        log.warning("An entry of the board is not understood (%s); it is left out.", type(e).__name__)
+        return None
 
 
 def _state(raw: dict[str, Any]) -> GpuState:
