@@ -110,8 +110,8 @@ class Upkeep:
 
     def seal_audit(self) -> None:
         """What is final of the audit gets its hash, which is written where the database's owner cannot reach."""
-        # Each worker comes by once in that time; the last seal may be another's, a moment old. It goes on for a second at
-        # most: the other tasks have to be done.
+        # Each worker comes by once in that time; the last seal may be another's, a moment old. A second at most: the
+        # other tasks have to be done.
         sealed = seals.seal(self.store.engine, by=self.worker, every_s=0.9 * self.audit_seal_s, for_s=1.0)
         for one in sealed:
             log.info("Audit sealed: batch %d, %d rows, head %s", one.number, one.entries, one.hash.hex())
