@@ -86,7 +86,7 @@ def _kind(hint: Any) -> str:
         return ", ".join([_kind(kind), *limits])
     if type(None) in typing.get_args(hint):
         return _kind(next(arg for arg in typing.get_args(hint) if arg is not type(None)))
-    words = {float: "number", int: "whole number", str: "text", Path: "path", SecretStr: "secret"}
+    words = {float: "number", bool: "yes or no", int: "whole number", str: "text", Path: "path", SecretStr: "secret"}
     return words.get(hint, str(hint))
 
 

@@ -143,8 +143,10 @@ ENVELOPE = {"body": "W10=", "headers": {"id": "0" * 32, "task": "hotset.run"}, "
 def test_what_cannot_be_read_is_quarantined_and_holds_up_nobody(lanes: Lanes, bad: str) -> None:
     lanes.redis.lpush("qwen", bad, json.dumps(ENVELOPE))
     lanes.snapshot({"qwen": 60})
-    assert lanes.redis.lrange("hs:quarantine", 0, -1) == [bad]
-    assert lanes.claim("qwen", "normal", "savable", "c") == json.dumps(ENVELOPE)
+    assert lanes.redis.lrange("hs:quarantine", 0, -1) == [bad[: 64 * 1024]]
+    (trace,) = lanes.take_put_aside()
+    assert trace["queue"] == "qwen" and trace["bytes"] == len(bad.encode()) and lanes.take_put_aside() == []
+    assert lanes.claim("qwen", "normal", "savable", "c") == json.dumps(ENVELOPE).encode()
 
 
 def test_a_sweep_takes_fifty_at_most(lanes: Lanes) -> None:

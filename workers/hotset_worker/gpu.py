@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,9 +21,9 @@ from typing import Any
 import redis
 
 from hotset.broker import GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
-from hotset.errors import BrokerUnavailable, HotsetError
+from hotset.errors import BrokerUnavailable, GenerationFailed, HotsetError
 from hotset.fleet import Fleet, Gpu, Model
-from hotset.models import Loaded, ModelServer
+from hotset.models import Loaded, ModelServer, Prompt, canonical
 from hotset.scheduling import (
     Decision,
     GpuView,
@@ -39,7 +39,9 @@ from hotset.scheduling import (
 from hotset.store.pauses import Paused
 from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
+from hotset_worker.health import Examined, Health, Probed, Silent
 from hotset_worker.hot_set import HotSet
+from hotset_worker.watchdog import GRACE_S
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ _TICK_S = 0.25
 _LOOK_AT_SERVER_S = 1.0
 _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
+#: A probe waits no longer for its token.
+_PROBE_S = 30.0
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
 
@@ -92,7 +96,7 @@ class Stop:
     pass
 
 
-Event = GrantEvent | Woken | Inferred | Seen | Switched | Stop
+Event = GrantEvent | Woken | Inferred | Seen | Switched | Silent | Probed | Examined | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +105,7 @@ class Timing:
 
     scale: float
     load_timeout_s: float
+    first_token_timeout_s: float = 120.0
 
 
 class Owner:
@@ -121,10 +126,13 @@ class Owner:
         paused: Callable[[], Paused | None] = Paused,
         loading: Callable[[str], None] = lambda model: None,
         decided: Callable[[Snapshot, Sequence[Decision]], None] = lambda snapshot, decisions: None,
+        spoke_since: Callable[[str, float], bool] = lambda model, moment: False,
+        restart: str | None = None,
     ) -> None:
         """`paused`: what is paused now; None while that is not known, and then nothing is granted.
 
         `loading` is told of each load that begins, `decided` of each answer of the policy; they must not block.
+        `spoke_since` and `restart`: see `Health`.
         """
         self._gpu = gpu
         self._paused = paused
@@ -154,6 +162,9 @@ class Owner:
         self._reason = ""
         self._server_error: str | None = None
         self._evicting = False
+        self._health = Health(gpu.name, probe=self._probe, spoke_since=spoke_since, tell=self.tell, restart=restart)
+        # Replaced as a whole, never changed: runs read it.
+        self._digests: Mapping[str, str] = {}
         self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
 
@@ -163,6 +174,16 @@ class Owner:
     def tell(self, event: Event) -> None:
         """From any thread, never blocks."""
         self._mailbox.put(event)
+
+    def digest(self, model: str) -> str:
+        """The revision of a loaded model, from any thread; "" when its server does not say. Seldom asks the server."""
+        name = canonical(model)
+        if name not in self._digests:
+            try:
+                self._digests = {**self._digests, **_digests(self._server.resident())}
+            except HotsetError as e:
+                log.debug("The revision of %s is not known: %s", model, e)
+        return self._digests.get(name, "")
 
     def stop(self) -> None:
         """Grant nothing more. What was claimed goes on; the model server keeps its models."""
@@ -212,6 +233,7 @@ class Owner:
         if not self._neighbours.seated:
             self._say(now)
         self._advance_switch()
+        self._health.mend(self._probed_models(), self._hot.busy, now)
         if now - self._server_asked >= _LOOK_AT_SERVER_S:
             self._ask_server()
         if worth_a_look and self._neighbours.seated and not self._gpu_is_full(now):
@@ -244,6 +266,15 @@ class Owner:
                 return self._believe(loaded, sequence)
             case Switched():
                 self._switched(event)
+            case Silent():
+                self._health.silent(event)
+                return False
+            case Probed():
+                if self._health.probed(event, time.monotonic()):
+                    self._hot.void()
+                    self.desk.void_before(self._hot.epoch)
+            case Examined():
+                self._health.examined()
             case Woken() | Stop():
                 pass
         return True
@@ -275,6 +306,8 @@ class Owner:
             return False  # asked before a load or an eviction ended: old news
         before = {m.model for m in self._hot.models}
         self._hot.seen(loaded, self._now())
+        self._health.resident(m.model for m in loaded)
+        self._digests = {**self._digests, **_digests(loaded)}
         # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
         self.books.resident(loaded)
         return before != {m.model for m in loaded}
@@ -286,6 +319,8 @@ class Owner:
         if paused is None or self._gpu.name in paused.gpus:
             self.books.waiting = 0
             return  # what runs ends; what waits is for other GPUs
+        if self._health.stands_still(self._probed_models()):
+            return
         if (news := self.books.news()) is not None:
             self._models, self._run_s = news
         for _ in range(LOOKS):
@@ -338,7 +373,7 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if q.name not in paused.queues and not self._resting(q.model)
+            if q.name not in paused.queues and not self._resting(q.model) and not self._health.rests(q.model)
         )
         return Snapshot(
             now=state.now / scale,
@@ -398,6 +433,8 @@ class Owner:
         self._hot.end(loaded=event.error is None)
         if event.error is None:
             self._failed_until.pop(event.model, None)
+            # It may have been pulled anew since it was loaded last.
+            self._digests = {m: d for m, d in self._digests.items() if m != canonical(event.model)}
             # Without its victims: a run granted for one of them now would be a hidden swap.
             known = {m.model: m for m in self._hot.models if m.model not in gone}
             known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
@@ -415,6 +452,30 @@ class Owner:
                 pause,
             )
         self._ask_server()
+
+    def _probed_models(self) -> list[str]:
+        """Residents of the fleet: of others nobody here knows the options, and other ones would reload them."""
+        return [m.model for m in self._hot.models if m.model in self._models]
+
+    def _probe(self, model: str) -> None:
+        """One token, with the options of jobs. Raises what generations raise. Called on the health's thread."""
+        limit_s = min(self._timing.first_token_timeout_s, _PROBE_S)
+        options = {**self._load_options(self._models[model]), "num_predict": 1}
+        generation = self._server.generate(
+            Prompt(model=model, prompt="Say OK.", options=options),
+            first_token_timeout_s=limit_s,
+            stall_timeout_s=limit_s,
+        )
+        timer = threading.Timer(limit_s + GRACE_S, generation.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            for _ in generation:
+                return
+            raise GenerationFailed(f"{model} ended without a word.")
+        finally:
+            timer.cancel()
+            generation.close()
 
     def _resting(self, model: str) -> bool:
         """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
@@ -448,4 +509,9 @@ class Owner:
             scale=self._timing.scale,
             version=_VERSION,
             epoch=self._hot.epoch,
+            unhealthy=self._health.unhealthy,
         )
+
+
+def _digests(loaded: Iterable[Loaded]) -> dict[str, str]:
+    return {m.model: m.digest for m in loaded if m.digest}

@@ -76,7 +76,7 @@ class Claims:
         answer = cast(list[Any], self._others(args=[unless, *models]))
         if len(answer) == 1:
             return None
-        states = [read_state(raw) for raw in answer[1]]
+        states = [s for s in map(read_state, answer[1]) if s is not None]
         triples = zip(*[iter(answer[2])] * 3, strict=True)
         claims = tuple(_claim(model, gpu, json.loads(raw)) for model, gpu, raw in triples)
         return Look(answer[0], {state.name: state for state in states}, claims)

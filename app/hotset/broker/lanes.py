@@ -3,6 +3,7 @@ the head of `lua/snapshot.lua` and `lua/claim.lua`. Redis may lose all of it; th
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ SWEEP = 50
 #: Jobs that one script call publishes: others wait for it, some 3 ms.
 PUBLISH = 500
 SUSPECT = "suspect"
+#: Traces of messages that were put into quarantine, for the audit.
+PUT_ASIDE = "hs:quarantine:untold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +62,14 @@ class Lanes:
 
     def __init__(self, url: str) -> None:
         self.redis = connect_redis(url, name="broker_url")
-        self._claim = self.redis.register_script(_lua("claim"))
-        self._publish = self.redis.register_script(_lua("publish"))
-        self._snapshot = self.redis.register_script(_lua("snapshot"))
-        self._restore = self.redis.register_script(_lua("restore"))
-        self._position = self.redis.register_script(_lua("position"))
+        # Messages are anybody's bytes: read as they are, and understood by `messages.decode`.
+        self._bytes = connect_redis(url, name="broker_url", text=False)
+        self._claim = self._bytes.register_script(lua("claim"))
+        self._put_aside = self._bytes.register_script(lua("put_aside"))
+        self._publish = self.redis.register_script(lua("publish"))
+        self._snapshot = self.redis.register_script(lua("snapshot"))
+        self._restore = self.redis.register_script(lua("restore"))
+        self._position = self.redis.register_script(lua("position"))
 
     def __json__(self) -> str:
         """Celery's `inspect stats` shows the transport's options, of which this is one."""
@@ -95,10 +101,26 @@ class Lanes:
                 lanes.append(LaneState(queue, name, waiting, float(oldest) / 1000, savable, due_s))
         return LanesState(answer[0] / 1000, tuple(lanes), inbox)
 
-    def claim(self, queue: str, lane: str, selector: Selector, claim: str) -> str | None:
+    def claim(self, queue: str, lane: str, selector: Selector, claim: str) -> bytes | None:
         """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty."""
         with reachable(self.redis):
-            return cast(str | None, self._claim(args=[queue, lane, selector, claim]))
+            return cast(bytes | None, self._claim(args=[queue, lane, selector, claim]))
+
+    def put_aside(self, queue: str, raw: bytes, reason: str) -> None:
+        """Keep a message that nobody can run in quarantine, and its trace for the audit (`take_put_aside`)."""
+        with reachable(self.redis):
+            self._put_aside(args=[queue, raw, reason])
+
+    def take_put_aside(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Traces of messages that were put aside, each given out once: queue, reason, bytes, sha1. No content."""
+        with reachable(self.redis):
+            found = cast(list[str] | None, self.redis.lpop(PUT_ASIDE, limit))
+        return [json.loads(trace) for trace in found or ()]
+
+    def return_put_aside(self, traces: Sequence[Mapping[str, Any]]) -> None:
+        """They could not be written down: somebody takes them again."""
+        with reachable(self.redis):
+            self.redis.lpush(PUT_ASIDE, *(json.dumps(dict(trace)) for trace in traces))
 
     def ack(self, claim: str) -> None:
         """The claim's job is done with; forget it."""
@@ -184,13 +206,23 @@ class Lanes:
 
     def close(self) -> None:
         self.redis.close()
+        self._bytes.close()
 
 
-def connect_redis(url: str, *, name: str) -> redis.Redis:
-    """A client with a small pool, connection and read time limits. `name` is the setting named in errors."""
+def connect_redis(url: str, *, name: str, text: bool = True) -> redis.Redis:
+    """A client with a small pool, connection and read time limits. `name` is the setting named in errors.
+
+    `text`: answers are decoded; else they are bytes, as they came.
+    """
     try:
         return redis.Redis.from_url(
-            url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, health_check_interval=30
+            url,
+            decode_responses=text,
+            # Anybody may have written, or published, what is read: bytes that are no text must not stop the reader.
+            encoding_errors="replace" if text else "strict",
+            socket_connect_timeout=3,
+            socket_timeout=10,
+            health_check_interval=30,
         )
     except ValueError:
         # Not chained: the message of the cause would show the password.
@@ -214,5 +246,6 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _lua(name: str) -> str:
+def lua(name: str) -> str:
+    """The text of `lua/{name}.lua`."""
     return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

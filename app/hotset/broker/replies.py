@@ -128,6 +128,13 @@ def read_tokens(client: redis.Redis, job: UUID, attempt: int, seq: int) -> list[
     return [json.loads(fields["e"]) for _, fields in found]
 
 
+def forget_tokens(client: redis.Redis, jobs: Mapping[UUID, int]) -> None:
+    """Drop the token streams of these jobs, given with their last attempt. Raises redis.RedisError."""
+    keys = [_token_key(job, attempt) for job, last in jobs.items() for attempt in range(1, last + 1)]
+    for first in range(0, len(keys), 1000):
+        client.unlink(*keys[first : first + 1000])
+
+
 def connect_cache(url: str) -> redis.Redis:
     """A client of the cache that fails at once: who waits for it has a better way to wait."""
     client = connect_redis(url, name="cache_url")

@@ -1,4 +1,5 @@
 -- Claims that nobody renewed (their worker is gone) go back to the lanes they came from. Keys as in claim.lua.
+-- Not those that wait as suspects by now: Postgres knew first that their worker is gone.
 -- ARGV: most claims, age in ms after which a claim is abandoned; or 0, 0, claim: give back this one now
 -- Returns how many went back.
 local time = redis.call('TIME')
@@ -12,8 +13,9 @@ end
 local restored = 0
 for _, claim in ipairs(claims) do
   local raw = redis.call('HGET', 'hs:unacked', claim)
-  if raw then
-    local queue, lane, id, arrived, due, message = unpack(cjson.decode(raw))
+  local queue, lane, id, arrived, due, message
+  if raw then queue, lane, id, arrived, due, message = unpack(cjson.decode(raw)) end
+  if raw and not redis.call('ZSCORE', 'hs:arrival:' .. queue .. ':suspect', id) then
     redis.call('HSET', 'hs:message:' .. queue, id, message)
     redis.call('SADD', 'hs:lanes:' .. queue, lane)
     redis.call('ZADD', 'hs:arrival:' .. queue .. ':' .. lane, arrived, id)
