@@ -7,6 +7,8 @@ PYTHONS := python3.13 python3.12 python3.11 python3
 STAMP := $(VENV)/.installed
 # Arguments for `make demo`, `make chaos` and `make bench`: make demo ARGS="--seconds 30"
 ARGS ?=
+# Test files run side by side in so many processes, each with servers of its own. They wait more than they compute.
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-ollama ollama-table chaos bench clean
@@ -36,7 +38,7 @@ check: install ## style, types and layers
 	$(BIN)/lint-imports
 
 test: check ## check, then every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile $(ARGS)
 
 test-ollama: install ## the contract on a real Ollama: OLLAMA_HOST=http://… MODELS=small,second,thinking,embedding
 	@test -n "$(MODELS)" || { echo "Say which models it may load: MODELS=small[,second[,thinking[,embedding]]]" >&2; exit 2; }

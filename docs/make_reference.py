@@ -67,7 +67,7 @@ def settings() -> str:
     rows = []
     for field in dataclasses.fields(Settings):
         default = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-        shown = "" if default is None else f"`{default}`"
+        shown = "" if default in (None, dataclasses.MISSING) else f"`{default}`"
         rows.append((f"`{field.name}`", shown, _kind(hints[field.name]), meanings[field.name]))
     return (
         "# Settings\n\n"
@@ -86,6 +86,8 @@ def _kind(hint: Any) -> str:
         return ", ".join([_kind(kind), *limits])
     if type(None) in typing.get_args(hint):
         return _kind(next(arg for arg in typing.get_args(hint) if arg is not type(None)))
+    if typing.get_origin(hint) is dict:
+        return f"table of name = {_kind(typing.get_args(hint)[1])}"
     words = {float: "number", bool: "yes or no", int: "whole number", str: "text", Path: "path", SecretStr: "secret"}
     return words.get(hint, str(hint))
 

@@ -10,11 +10,14 @@ Without a service a test is skipped on a laptop and fails where CI is set: a ski
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import itertools
 import os
 import shutil
 import signal
+import sys
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,10 +28,11 @@ import psycopg
 import pytest
 import redis
 from psycopg import sql
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 
 from hotset.embedded import Servers
 from hotset.errors import Unavailable
+from hotset.store import JobStore, make_engine
 from stack import Stack, running
 
 TESTS = Path(__file__).parent
@@ -39,6 +43,8 @@ QUICK = {"fsync": "off", "full_page_writes": "off"}
 # A file system in memory, where there is one: thousands of small files come and go with each cluster.
 MEMORY = Path("/dev/shm")
 ROOM = 3 * 1024**3  # bytes; Postgres may keep 1 GB of its log alone
+
+TEARDOWN_S = 120
 
 # A shell starts background jobs with Ctrl-C ignored, and so would be every program that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -70,6 +76,25 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.servers)
         if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_ROOMS:
             item.add_marker(pytest.mark.slow)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """A teardown that hangs ends the session and says where: a test's timeout ends with its first failure."""
+
+    def give_up() -> None:
+        item.config.pluginmanager.getplugin("capturemanager").suspend_global_capture()
+        print(f"\nThe teardown of {item.nodeid} has not ended within {TEARDOWN_S} s:", file=sys.stderr, flush=True)
+        faulthandler.dump_traceback()
+        os._exit(3)
+
+    timer = threading.Timer(TEARDOWN_S, give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @pytest.fixture(scope="module")
@@ -130,6 +155,19 @@ def migrated_template(servers: Addresses) -> Iterator[Template]:
 def database(migrated_template: Template) -> Iterator[str]:
     """The address of a fresh, migrated database for one test."""
     yield from _copy_of(migrated_template)
+
+
+@pytest.fixture
+def engine(database: str) -> Iterator[Engine]:
+    """Connections to a fresh, migrated database; enough for tests that race."""
+    engine = make_engine(database, application="test", pool_size=20)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def store(engine: Engine) -> JobStore:
+    return JobStore(engine)
 
 
 @pytest.fixture(scope="module")

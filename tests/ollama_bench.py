@@ -87,7 +87,7 @@ class Bench:
             self.until(condition)
 
     @staticmethod
-    def until(condition: Callable[[], bool], timeout_s: float = 5.0) -> None:
+    def until(condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "it did not happen"

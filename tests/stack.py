@@ -16,6 +16,7 @@ from hotset import Client, load_settings
 from hotset.fleet_file import read_fleet
 from hotset.modelserver.serve import serving
 
+PATIENCE = 3
 FLEET = """
 gpus:
 {gpus}
@@ -109,8 +110,11 @@ class Stack:
 
 
 def eventually(what: Callable[[], bool], *, within_s: float, message: Callable[[], str] = lambda: "") -> None:
-    """Wait until it holds; AssertionError with the message when it does not in time."""
-    until = time.monotonic() + within_s
+    """Wait until it holds; AssertionError with the message when it does not in time.
+
+    `within_s` is what it takes on a machine that is busy, not broken; a slower one gets PATIENCE times that.
+    """
+    until = time.monotonic() + PATIENCE * within_s
     while not what():
         assert time.monotonic() < until, message() or "it did not come about in time"
         time.sleep(0.02)

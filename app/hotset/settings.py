@@ -7,15 +7,16 @@ OLLAMA_HOST is the default of `model_server` alone.
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
 
 from hotset.errors import InvalidSettings, did_you_mean
 
@@ -31,6 +32,17 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _AtLeastOne = Annotated[int, Field(ge=1)]
 _Kept = Annotated[int, Field(ge=0, le=36_500)]
+
+
+def _mapping(value: Any) -> Any:
+    """The environment has text only."""
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError:
+        raise ValueError('it is not a JSON object such as {"research": 2}') from None
+
+
+_Weights = Annotated[dict[str, _Positive], BeforeValidator(_mapping)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +69,8 @@ class Settings:
     gpu: str | None = None
     #: Who jobs belong to that do not say it.
     tenant: str = "default"
+    #: Shares of tenants where several wait; 1 for those that are not named. In the environment a JSON object.
+    tenant_weights: _Weights = field(default_factory=dict)
     #: Wall seconds per model second: 1 for real servers, less to rehearse faster.
     scale: _Positive = 1.0
     #: What the policy aims at: throughput, balanced or deadlines.

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from hotset.cli.main import app
 
 #: They print no data: one becomes Celery's worker.
-NO_DATA = {"worker"}
+NO_DATA = {"worker", "workload", "export"}  # the last two print JSON Lines, for files
 
 
 def commands(node: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:

@@ -188,7 +188,7 @@ def test_no_first_token_in_time(server: OllamaServer) -> None:
     error = failure(start(server, first_s=0.2, hotset_fault="hang"))
     assert isinstance(error, GenerationFailed) and error.retryable
     assert "gave no first token for 0.2 s" in str(error)
-    assert 0.15 < time.monotonic() - began < 1.0
+    assert 0.15 < time.monotonic() - began < 4.0
 
 
 def test_a_stream_that_stalls(server: OllamaServer) -> None:
@@ -196,7 +196,7 @@ def test_a_stream_that_stalls(server: OllamaServer) -> None:
     error = failure(start(server, stall_s=0.2, hotset_fault="stall"))
     assert isinstance(error, GenerationFailed) and error.retryable
     assert "went silent for 0.2 s" in str(error)
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 4.0
 
 
 def test_a_load_that_takes_too_long(server: OllamaServer) -> None:
@@ -229,7 +229,7 @@ def test_close_from_another_thread_ends_a_blocked_read(server: OllamaServer, fau
     reader.join(5)
     assert ended, "the reader is still blocked"
     ((when, error),) = ended
-    assert when - closed < 0.2
+    assert when - closed < 5.0  # and not 30
     assert "broken off by close()" in str(error) and error.retryable
 
 
@@ -240,7 +240,7 @@ def test_close_breaks_off_a_wait_for_a_load() -> None:
         timer.start()
         began = time.monotonic()
         assert "broken off" in str(failure(generation))
-        assert time.monotonic() - began < 1.0
+        assert time.monotonic() - began < 4.0
         timer.join()
 
 

@@ -194,11 +194,11 @@ def test_a_loading_model_is_not_listed(bench: Make) -> None:
 
 @pytest.mark.ollama(14)
 def test_the_clients_leaving_aborts_its_load(bench: Make) -> None:
-    server = bench(scale=0.1)
+    server = bench(scale=1.0)
     began = time.monotonic()
     server.leave_while(lambda: ("load", DEEPSEEK) in server.events(), {"model": DEEPSEEK, "keep_alive": -1})
     server.wait_for("evict", DEEPSEEK)
-    assert time.monotonic() - began < 0.5, "before the load would have ended"
+    assert time.monotonic() - began < 5, "before the load would have ended, after 6 s"
     assert "499 request canceled" in server.trace()[-1]["reason"]
     assert server.resident() == []
 
@@ -462,12 +462,13 @@ def test_a_fixed_run_takes_its_time_and_streams_at_most_50_chunks_a_second(bench
     with server.http.stream("POST", "/api/generate", json=body) as answer:
         for line in answer.iter_lines():
             arrivals.append((time.monotonic() - began, json.loads(line)))
-    assert arrivals[0][0] < 0.05, "the first token does not wait"
-    assert arrivals[-1][0] == pytest.approx(0.5, abs=0.05)
-    assert len(arrivals) <= 0.5 * 50 + 3
+    first, last = arrivals[0][0], arrivals[-1][0]
+    assert first < 0.4 and first < last / 2, "the first token does not wait"
+    assert last >= 0.45
+    assert len(arrivals) <= last * 50 + 3
     start, finish = server.trace()[-2:]
     assert (start["job"], finish["job"]) == ("j1", "j1")
-    assert finish["t"] - start["t"] == pytest.approx(10.0, abs=0.3)
+    assert finish["t"] - start["t"] + 0.3 >= 10.0 and finish["t"] - start["t"] <= last / 0.05 + 0.3
 
 
 def test_speed_divides_loads_and_runs(bench: Make) -> None:

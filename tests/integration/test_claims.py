@@ -350,7 +350,7 @@ class Owned:
 
     def take(self, model: str, *victims: str, waiting: tuple[str, ...] = (), paused: Paused = NO_PAUSE) -> bool:
         queues = tuple(QueueView(QUEUES[m], m, 1.0, (Lane("normal", 1, 1, 0.0),)) for m in waiting)
-        snapshot = Snapshot(100.0, queues, (self.hot.view(),), self.fleet.models, 900.0)
+        snapshot = Snapshot(100.0, queues, self.hot.view(), self.fleet.models, {}, 900.0)
         if self.neighbours.refuse((Load(self.name, model, victims, ""),), snapshot, paused):
             return False
         self.hot.begin(model, victims, 100.0)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -18,24 +17,12 @@ from hotset.errors import IdempotencyConflict, IllegalTransition, InvalidJob, Un
 from hotset.jobs import TERMINAL, NewJob, Outcome, State
 from hotset.jobs.filters import JobFilter
 from hotset.jobs.flows import Flow, expand
-from hotset.store import JobStore, downgrade, flows, make_engine, upkeep
+from hotset.store import JobStore, downgrade, flows, upkeep
 from hotset.store.flows import NewFlow
 from stack import Stack, eventually
 
 LIGHT, BALANCED, COMPLEX = "log-aggregator-loki", "senior-backend-developer", "system-architect"
 step = hotset.step
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database, application="test", pool_size=20)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(engine: Engine) -> JobStore:
-    return JobStore(engine)
 
 
 def accept(store: JobStore, flow: Flow, **changes: Any) -> list[UUID]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,7 +203,7 @@ def test_noise_on_the_channels_and_the_board_stops_nobody(
         for value in noise:
             broker.publish(channel, value)
     broker.publish("hs:cancel", str(uuid.uuid4()))
-    broker.sadd("hs:gpus", "forged", "forged2", "forged3")
+    broker.zadd("hs:gpus", dict.fromkeys(("forged", "forged2", "forged3"), 1000 * time.time()))
     broker.set("hs:gpu:forged", b"[" * 5000, ex=60)
     broker.set("hs:gpu:forged2", b'{"name": 1, "residents": {"m": "x"}}', ex=60)
     broker.set("hs:gpu:forged3", b"null", ex=60)

@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 from hotset import Client
 from hotset.jobs import State
-from hotset.store import ledger, make_engine
+from hotset.store import ledger
 from hotset.store.ledger import Miss, Slots, Swap
 from hotset_worker.ledger import Ledger
 from stack import Stack, eventually
@@ -91,13 +91,6 @@ def test_a_load_that_fails_is_a_row_with_its_error(stack: Stack) -> None:
     assert row.error and row.left_at is not None and row.jobs_served == 0
     assert ledger.days(client.engine)[0].swaps == 0 and ledger.days(client.engine)[0].failed >= 1
     assert job.status is State.QUEUED
-
-
-@pytest.fixture
-def engine(database: str) -> Any:
-    engine = make_engine(database, application="test")
-    yield engine
-    engine.dispose()
 
 
 def test_a_dead_workers_rows_are_taken_over_or_closed(engine: Engine) -> None:

@@ -13,10 +13,10 @@ import redis
 from hotset.errors import UsageError
 from hotset.jobs import State
 from hotset.jobs.filters import AuditFilter
-from hotset.store import make_engine, pauses
+from hotset.store import ledger, make_engine, pauses
 from stack import Stack, eventually
 
-LIGHT, BALANCED = "log-aggregator-loki", "senior-backend-developer"
+LIGHT, BALANCED, COMPLEX = "log-aggregator-loki", "senior-backend-developer", "system-architect"
 
 
 def loads(trace: Path) -> list[str]:
@@ -93,3 +93,23 @@ def test_a_paused_gpu_loads_nothing_and_another_takes_over(stack: Stack) -> None
     for job in more:
         job.result(timeout=60)
     assert {(job.view.worker or "").split("@")[0] for job in more} == {"gpu0", "gpu1"}
+
+
+def test_a_switch_that_waits_for_a_long_run_is_given_up_when_its_queue_is_paused(stack: Stack) -> None:
+    """And the jobs of the model that would have gone start again, beside the long run."""
+    stack.fleet().worker()
+    client = stack.client()
+    long = client.submit(LIGHT, "long", options={"hotset_run_s": 50_000})
+    eventually(lambda: long.status is State.RUNNING, within_s=20, message=stack.log)
+    client.submit(COMPLEX, "cannot be loaded beside it")
+    eventually(lambda: "load deepseek-r1:8b, evict ['tinyllama']" in stack.log(), within_s=20, message=stack.log)
+    quick = client.submit(LIGHT, "quick")
+    time.sleep(0.5)
+    assert quick.status is State.QUEUED, "its model drains"
+    client.pause("queue", "deepseek")
+    assert quick.result(timeout=60)
+    assert long.status is State.RUNNING and "is given up" in stack.log()
+    eventually(lambda: any(s.ok is False for s in ledger.swaps(client.engine)), within_s=10)
+    (swap,) = [s for s in ledger.swaps(client.engine) if s.ok is False]
+    assert swap.model == "deepseek-r1:8b" and (swap.error or "").startswith("given up: No job waits")
+    long.cancel()

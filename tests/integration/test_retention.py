@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -14,20 +13,8 @@ from uuid_utils.compat import uuid7
 
 from hotset.errors import StoreUnavailable
 from hotset.jobs import NewJob, Outcome, State
-from hotset.store import JobStore, make_engine, retention, upkeep
+from hotset.store import JobStore, retention, upkeep
 from hotset.store.retention import Removed
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database, application="test")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(engine: Engine) -> JobStore:
-    return JobStore(engine)
 
 
 def new_job(**changes: Any) -> NewJob:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -14,19 +13,7 @@ from uuid_utils.compat import uuid7
 from hotset.errors import UnknownJob
 from hotset.jobs import NewJob, Outcome, Priority, State
 from hotset.jobs.filters import EVERY_TENANT, AuditFilter, JobFilter
-from hotset.store import JobStore, make_engine, overview, selecting
-
-
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database, application="test")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(engine: Engine) -> JobStore:
-    return JobStore(engine)
+from hotset.store import JobStore, overview, selecting
 
 
 def accept(store: JobStore, count: int = 1, **changes: object) -> list[UUID]:

@@ -16,18 +16,6 @@ from hotset.jobs import TERMINAL, TRANSITIONS, NewJob, Outcome, Routing, State
 from hotset.store import JobStore, downgrade, make_engine, migrate, upkeep
 
 
-@pytest.fixture
-def engine(database: str) -> Iterator[Engine]:
-    engine = make_engine(database, application="test")
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
-def store(engine: Engine) -> JobStore:
-    return JobStore(engine)
-
-
 def new_job(**changes: object) -> NewJob:
     values = {"id": uuid7(), "agent": "qa-team-lead", "queue": "qwen", "prompt": "x", **changes}
     return NewJob(**values)  # type: ignore[arg-type]

@@ -25,7 +25,8 @@ def test_it_is_valid_json_and_says_who_and_where(
     headers = message["headers"]
     assert headers["id"] == headers["root_id"] == message["properties"]["correlation_id"] == str(job.id)
     assert headers["kwargsrepr"] == f"{{'agent': {agent!r}, 'tenant': {tenant!r}}}"
-    assert (headers["hotset"]["tenant"], headers["hotset"]["lane"]) == (tenant, job.lane)
+    said = headers["hotset"]
+    assert (said["tenant"], said["agent"], said["lane"]) == (tenant, agent, job.lane)
     assert message["properties"]["delivery_info"]["routing_key"] == queue
     args, kwargs, _ = json.loads(base64.b64decode(message["body"]))
     assert (args, kwargs) == ([], {})

@@ -42,6 +42,15 @@ def test_sources_are_merged_setting_by_setting(folder: Path) -> None:
     assert (settings.model_server, settings.scale, settings.max_retries) == ("http://r:1", 0.25, 7)
 
 
+def test_weights_of_tenants_come_as_a_table_or_as_json(folder: Path) -> None:
+    write(folder / "hotset.toml", "[tenant_weights]\nresearch = 2")
+    assert load_settings({}).tenant_weights == {"research": 2.0}
+    assert load_settings({"HOTSET_TENANT_WEIGHTS": '{"a": 0.5}'}).tenant_weights == {"a": 0.5}
+    for bad in ("a=2", "[]", '{"a": 0}', '{"a": "much"}'):
+        with pytest.raises(InvalidSettings, match="HOTSET_TENANT_WEIGHTS"):
+            load_settings({"HOTSET_TENANT_WEIGHTS": bad})
+
+
 def test_hotset_config_names_another_file(folder: Path) -> None:
     write(folder / "hotset.toml", 'tenant = "here"')
     write(folder / "other.toml", 'tenant = "other"')

@@ -55,6 +55,11 @@ class Books:
         self.learned.drained(self._draining, seconds)
         self.ledger.draining_over(seconds)
 
+    def given_up(self, reason: str) -> None:
+        """The switch ends while its victims still drain."""
+        self.ledger.draining_over((time.monotonic() - self._decided) / self._scale)
+        self.ledger.ended(0.0, f"given up: {reason}")
+
     def loaded(self, model: str, error: HotsetError | None) -> None:
         seconds = (time.monotonic() - self._began) / self._scale
         if error is None:

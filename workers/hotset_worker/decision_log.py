@@ -30,7 +30,7 @@ class Recorded:
 
     def again(self) -> list[dict[str, Any]]:
         """What the policy answers now."""
-        return _plain(decide(self.snapshot, self.gpu, self.options))
+        return _plain(decide(self.snapshot, self.options))
 
 
 class DecisionLog:

@@ -2,7 +2,7 @@
 
     mailbox ─> apply events ─> look (lanes, other GPUs) ─> decide (pure) ─> grants, and the steps of a switch
 
-Slow things (load, evict, `/api/ps`) run on two helper threads that put what came of them into the mailbox. The hub
+Slow things (load, evict, `/api/ps`) are done by its `hands`, which put what came of them into the mailbox. The hub
 never waits for the owner; the owner reaches it through the grant desk.
 """
 
@@ -12,36 +12,39 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import redis
 
-from hotset.broker import GpuState, Grant, GrantDesk, GrantEvent, Lanes, LanesState, Released, Returned, Spent
-from hotset.errors import BrokerUnavailable, GenerationFailed, HotsetError
+from hotset.broker import GpuState, Grant, GrantDesk, Lanes, LanesState, Released, Returned, Spent
+from hotset.errors import BrokerUnavailable
 from hotset.fleet import Fleet, Gpu, Model
-from hotset.models import Loaded, ModelServer, Prompt, canonical
+from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
     Decision,
-    GpuView,
+    GiveUp,
     Lane,
     Load,
     Options,
+    Others,
     QueueView,
     Run,
     Snapshot,
     Wait,
     decide,
+    others,
 )
 from hotset.store.pauses import Paused
 from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
+from hotset_worker.events import Event, Inferred, Seen, Stop, Switched, Woken
+from hotset_worker.hands import Hands
 from hotset_worker.health import Examined, Health, Probed, Silent
 from hotset_worker.hot_set import HotSet
-from hotset_worker.watchdog import GRACE_S
+from hotset_worker.revisions import Revisions
 
 log = logging.getLogger(__name__)
 
@@ -56,47 +59,6 @@ _SAY_AT_MOST_S = 0.2
 _PROBE_S = 30.0
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Woken:
-    """There may be new work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """The model's stream of a claim has closed; it ran for that many model seconds (None: it failed)."""
-
-    claim: str
-    queue: str
-    run_s: float | None
-    agent: str = ""
-    tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What the model server lists, asked for at `sequence`."""
-
-    loaded: tuple[Loaded, ...]
-    sequence: int
-    error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The evictions and the load of a switch came to an end. `error`: why not."""
-
-    model: str
-    error: HotsetError | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    pass
-
-
-Event = GrantEvent | Woken | Inferred | Seen | Switched | Silent | Probed | Examined | Stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +101,6 @@ class Owner:
         self._loading = loading
         self._decided = decided
         self._fleet = fleet
-        self._server = server
         self._lanes = lanes
         self._worker = worker
         self._timing = timing
@@ -162,10 +123,9 @@ class Owner:
         self._reason = ""
         self._server_error: str | None = None
         self._evicting = False
+        self._hands = Hands(gpu.name, server, self.tell)
         self._health = Health(gpu.name, probe=self._probe, spoke_since=spoke_since, tell=self.tell, restart=restart)
-        # Replaced as a whole, never changed: runs read it.
-        self._digests: Mapping[str, str] = {}
-        self._hands = ThreadPoolExecutor(max_workers=2, thread_name_prefix="hotset-hands")
+        self.revisions = Revisions(self._hands.resident)
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
 
     def start(self) -> None:
@@ -175,22 +135,12 @@ class Owner:
         """From any thread, never blocks."""
         self._mailbox.put(event)
 
-    def digest(self, model: str) -> str:
-        """The revision of a loaded model, from any thread; "" when its server does not say. Seldom asks the server."""
-        name = canonical(model)
-        if name not in self._digests:
-            try:
-                self._digests = {**self._digests, **_digests(self._server.resident())}
-            except HotsetError as e:
-                log.debug("The revision of %s is not known: %s", model, e)
-        return self._digests.get(name, "")
-
     def stop(self) -> None:
         """Grant nothing more. What was claimed goes on; the model server keeps its models."""
         self._mailbox.put(Stop())
         if self._thread.is_alive():
             self._thread.join(timeout=10)
-        self._hands.shutdown(wait=False, cancel_futures=True)
+        self._hands.close()
         try:
             self._neighbours.leave()
         except redis.RedisError:
@@ -283,15 +233,7 @@ class Owner:
 
     def _ask_server(self) -> None:
         self._server_asked = time.monotonic()
-        sequence = self._sequence
-
-        def ask() -> None:
-            try:
-                self.tell(Seen(self._server.resident(), sequence))
-            except HotsetError as e:
-                self.tell(Seen((), sequence, str(e)))
-
-        self._hands.submit(ask)
+        self._hands.look(self._sequence)
 
     def _note_health(self, error: str | None) -> None:
         """Say once that the model server is away, and once that it is back; not every second."""
@@ -307,7 +249,7 @@ class Owner:
         before = {m.model for m in self._hot.models}
         self._hot.seen(loaded, self._now())
         self._health.resident(m.model for m in loaded)
-        self._digests = {**self._digests, **_digests(loaded)}
+        self.revisions.seen(loaded)
         # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
         self.books.resident(loaded)
         return before != {m.model for m in loaded}
@@ -327,7 +269,7 @@ class Owner:
             state = self._lanes.snapshot(self._deadlines)
             self._offset = state.now - time.monotonic()
             snapshot = self._snapshot(state, paused)
-            decisions = decide(snapshot, self._gpu.name, self._options)
+            decisions = decide(snapshot, self._options)
             if not (refused := self._neighbours.refuse(decisions, snapshot, paused)):
                 break
         self._decided(snapshot, decisions)
@@ -338,7 +280,8 @@ class Owner:
                 case Load() if refused:
                     continue  # others were quicker each time; what is hot goes on, the next step decides anew
                 case Run(_, queue_name, lane, selector, model, reason):
-                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch)
+                    run_s = self._run_s[queue_name]
+                    grant = Grant(queue_name, lane, selector, model, self._hot.epoch, run_s)
                     self._hot.granted(grant)
                     self.desk.issue(grant)
                     log.debug("run %s/%s: %s", queue_name, lane, reason)
@@ -349,6 +292,10 @@ class Owner:
                     self._hot.begin(model, victims, snapshot.now)
                     self.desk.void_before(self._hot.epoch)
                     self._advance_switch()
+                case GiveUp(_, model, reason):
+                    log.info("GPU %s: the load of %s is given up: %s", self._gpu.name, model, reason)
+                    self.books.given_up(reason)
+                    self._hot.end(loaded=False)
                 case Wait(_, reason):
                     log.debug("wait: %s", reason)
         if any(state.inbox.values()):
@@ -373,19 +320,27 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if q.name not in paused.queues and not self._resting(q.model) and not self._health.rests(q.model)
+            if lanes[q.name]
+            and q.name not in paused.queues
+            and not self._resting(q.model)
+            and not self._health.rests(q.model)
         )
+        runs: dict[str, float] = {}
+        for q in self._fleet.queues.values():
+            runs[q.model] = max(runs.get(q.model, 0.0), self._run_s[q.name])
         return Snapshot(
             now=state.now / scale,
             queues=queues,
-            gpus=(self._hot.view(), *self._others(state.now / scale, paused)),
+            gpu=self._hot.view(),
             models=self._models,
+            runs=runs,
             max_wait_s=self._fleet.max_wait_s,
+            others=self._others(state.now / scale, paused),
         )
 
-    def _others(self, now: float, paused: Paused) -> tuple[GpuView, ...]:
+    def _others(self, now: float, paused: Paused) -> Others:
         """The other GPUs that take work."""
-        return self._neighbours.views(now, paused)
+        return others(self._neighbours.views(now, paused))
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""
@@ -394,7 +349,7 @@ class Owner:
     # ---- switching -------------------------------------------------------------------------------------------
 
     def _advance_switch(self) -> None:
-        """Once the victims are idle, evict them and load; the rest happens on a helper thread."""
+        """Once the victims are idle, have them evicted and the model loaded."""
         switch = self._hot.switch
         if switch is None or self._evicting or not self._hot.idle(switch.victims):
             return
@@ -407,23 +362,8 @@ class Owner:
         victims = tuple(v for v in switch.victims if self._hot.resident(v))
         model, timeout_s = switch.model, self._timing.load_timeout_s
 
-        def work() -> None:
-            error: HotsetError | None = None
-            try:
-                for victim in victims:
-                    self._server.unload(victim, timeout_s=timeout_s)
-                # A preload of what is there already would take back an eviction that another client waits for.
-                if model not in {m.model for m in self._server.resident()}:
-                    self._server.load(model, self._load_options(self._models[model]), timeout_s=timeout_s)
-            except HotsetError as e:
-                error = e
-            except Exception as e:
-                log.exception("GPU %s: loading %s failed in an unforeseen way.", self._gpu.name, model)
-                error = HotsetError(f"Loading {model} failed: {e}.")
-            self.tell(Switched(model, error))
-
         self._loading(model)
-        self._hands.submit(work)
+        self._hands.switch(victims, model, self._load_options(self._models[model]), timeout_s=timeout_s)
 
     def _switched(self, event: Switched) -> None:
         self._evicting = False
@@ -433,8 +373,7 @@ class Owner:
         self._hot.end(loaded=event.error is None)
         if event.error is None:
             self._failed_until.pop(event.model, None)
-            # It may have been pulled anew since it was loaded last.
-            self._digests = {m: d for m, d in self._digests.items() if m != canonical(event.model)}
+            self.revisions.forget(event.model)
             # Without its victims: a run granted for one of them now would be a hidden swap.
             known = {m.model: m for m in self._hot.models if m.model not in gone}
             known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
@@ -458,24 +397,9 @@ class Owner:
         return [m.model for m in self._hot.models if m.model in self._models]
 
     def _probe(self, model: str) -> None:
-        """One token, with the options of jobs. Raises what generations raise. Called on the health's thread."""
+        """Called on the health's thread. Raises what generations raise."""
         limit_s = min(self._timing.first_token_timeout_s, _PROBE_S)
-        options = {**self._load_options(self._models[model]), "num_predict": 1}
-        generation = self._server.generate(
-            Prompt(model=model, prompt="Say OK.", options=options),
-            first_token_timeout_s=limit_s,
-            stall_timeout_s=limit_s,
-        )
-        timer = threading.Timer(limit_s + GRACE_S, generation.close)
-        timer.daemon = True
-        timer.start()
-        try:
-            for _ in generation:
-                return
-            raise GenerationFailed(f"{model} ended without a word.")
-        finally:
-            timer.cancel()
-            generation.close()
+        self._hands.probe(model, self._load_options(self._models[model]), limit_s=limit_s)
 
     def _resting(self, model: str) -> bool:
         """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
@@ -511,7 +435,3 @@ class Owner:
             epoch=self._hot.epoch,
             unhealthy=self._health.unhealthy,
         )
-
-
-def _digests(loaded: Iterable[Loaded]) -> dict[str, str]:
-    return {m.model: m.digest for m in loaded if m.digest}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from uuid import UUID
 
 import redis
@@ -11,31 +10,24 @@ import redis
 from hotset.broker import CANCEL, WAKE, Lanes
 from hotset.errors import Unavailable
 from hotset.store import JobStore
-from hotset_worker.gpu import Owner, Woken
+from hotset_worker.background import Background
+from hotset_worker.events import Woken
+from hotset_worker.gpu import Owner
 from hotset_worker.runs import ActiveRuns
 
 log = logging.getLogger(__name__)
 
 
-class Heartbeat:
+class Heartbeat(Background):
     """Renews what runs every `every_s` wall seconds, for `lease_s`."""
 
     def __init__(self, store: JobStore, lanes: Lanes, runs: ActiveRuns, *, every_s: float, lease_s: float) -> None:
         self._store, self._lanes, self._runs = store, lanes, runs
         self._every_s, self._lease_s = every_s, lease_s
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, name="hotset-heartbeat", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        super().__init__("hotset-heartbeat")
 
     def _main(self) -> None:
-        while not self._stop.wait(self._every_s):
+        while not self._stopping.wait(self._every_s):
             try:
                 self.beat()
             except Unavailable as e:
@@ -58,40 +50,31 @@ class Heartbeat:
                 run.end("cancelled", reason)
 
 
-class Ear:
+class Ear(Background):
     """Listens on the broker: new work wakes the owner, a cancellation ends a run."""
 
     def __init__(self, lanes: Lanes, owner: Owner, heartbeat: Heartbeat, runs: ActiveRuns) -> None:
         self._lanes, self._owner, self._heartbeat, self._runs = lanes, owner, heartbeat, runs
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, name="hotset-ear", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=5)
+        super().__init__("hotset-ear")
 
     def _main(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             try:
                 self._listen()
             except redis.RedisError as e:
                 log.warning("The broker is away (%s); listening again in a second.", e)
-                self._stop.wait(1.0)
+                self._stopping.wait(1.0)
             except Exception:
                 # Anybody may publish anything here, bytes that are no text included.
                 log.exception("What was heard on the broker is not understood; listening again in a second.")
-                self._stop.wait(1.0)
+                self._stopping.wait(1.0)
 
     def _listen(self) -> None:
         pubsub = self._lanes.subscriber()
         try:
             pubsub.subscribe(WAKE, CANCEL)
             self._owner.tell(Woken())
-            while not self._stop.is_set():
+            while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=1.0)
                 if message is None:
                     continue

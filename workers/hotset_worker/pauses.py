@@ -7,7 +7,6 @@ is away later, what was known stays true.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable
 
 from sqlalchemy import Engine
@@ -15,29 +14,21 @@ from sqlalchemy import Engine
 from hotset.errors import Unavailable
 from hotset.store import pauses
 from hotset.store.pauses import Paused
+from hotset_worker.background import Background
 
 log = logging.getLogger(__name__)
 
 _LOOK_S = 1.0
 
 
-class PauseWatch:
+class PauseWatch(Background):
     """`now` is read by the owner's thread at each look; `changed` is called when it became another."""
 
     def __init__(self, engine: Engine, changed: Callable[[], None]) -> None:
         self._engine = engine
         self._changed = changed
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, name="hotset-pauses", daemon=True)
+        super().__init__("hotset-pauses")
         self.now: Paused | None = None
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
 
     def look(self) -> None:
         """Read them once."""
@@ -50,11 +41,11 @@ class PauseWatch:
         self._changed()
 
     def _main(self) -> None:
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             try:
                 self.look()
             except Unavailable as e:
                 log.warning("Pauses could not be read, what was known stays: %s", e)
             except Exception:
                 log.exception("Pauses could not be read; is the database up to date (`hotset migrate`)?")
-            self._stop.wait(_LOOK_S)
+            self._stopping.wait(_LOOK_S)

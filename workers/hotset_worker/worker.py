@@ -18,8 +18,9 @@ from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine
 from hotset_worker.decision_log import DecisionLog
+from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
-from hotset_worker.gpu import Owner, Timing, Woken
+from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import Ear, Heartbeat
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
@@ -60,7 +61,11 @@ class GpuWorker:
         name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(2)}"
         self.server = OllamaServer(self.gpu.address or settings.model_server)
         self.simulated = self._meet_server()
-        self.lanes = Lanes(settings.broker_url.get_secret_value())
+        self.lanes = Lanes(
+            settings.broker_url.get_secret_value(),
+            weights=settings.tenant_weights,
+            pace=self.gpu.speed / settings.scale,
+        )
         self.replies = Replies(settings.cache_url.get_secret_value())
         self.runs = ActiveRuns()
         url = settings.database_url.get_secret_value()
@@ -107,7 +112,7 @@ class GpuWorker:
             first_token_timeout_s=settings.first_token_timeout_s,
             stall_timeout_s=settings.stall_timeout_s,
             simulated=self.simulated,
-            digest=self.owner.digest,
+            digest=self.owner.revisions.of,
         )
         self._heartbeat = Heartbeat(
             store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s

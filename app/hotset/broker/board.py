@@ -7,10 +7,11 @@ import json
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from typing import Any, cast
 
 import redis
+
+from hotset.broker.scripts import lua
 
 log = logging.getLogger(__name__)
 
@@ -101,7 +102,3 @@ def _state(raw: dict[str, Any]) -> GpuState:
     # A newer worker may say more than we know.
     known = {f.name: raw[f.name] for f in fields(GpuState) if f.name in raw}
     return GpuState(**{**known, "residents": residents, "victims": tuple(raw["victims"])})
-
-
-def lua(name: str) -> str:
-    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

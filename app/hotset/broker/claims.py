@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 
 import redis
 
-from hotset.broker.board import KEEP_S, GpuState, lua, read_state, will_hold
+from hotset.broker.board import KEEP_S, GpuState, read_state, will_hold
+from hotset.broker.scripts import lua
 
 #: Why a claim was not given. rival: another worker serves the GPU. moved: somebody's hot set has changed since the
 #: look. enough: as many hold or load the model as were wanted. last: jobs wait for a victim that nobody else holds.

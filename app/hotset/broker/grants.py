@@ -18,13 +18,15 @@ from hotset.scheduling.decisions import Selector
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """Start one job of that lane. A grant of an older epoch is void: the hot set has changed since."""
+    """Start one job of that lane; which one, fair shares decide beside the selector. `expected_s`: what its owner is
+    charged until the true run is known, model seconds. A grant of an older epoch is void: the hot set has changed."""
 
     queue: str
     lane: str
     selector: Selector
     model: str
     epoch: int
+    expected_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
-"""Waiting jobs in Redis: lanes ordered by deadline and by arrival, claims, and their return. The keys are listed at
-the head of `lua/snapshot.lua` and `lua/claim.lua`. Redis may lose all of it; the relay puts it back from Postgres."""
+"""Waiting jobs in Redis: lanes ordered by deadline and by arrival, fair shares inside them, claims, and their return.
+
+The keys are listed at the head of `lua/fair.lua`. Redis may lose all of it; the relay puts the jobs back from
+Postgres, and tenants and agents start alike."""
 
 from __future__ import annotations
 
@@ -7,13 +9,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, cast
 from uuid import UUID
 
 import redis
 
 from hotset.broker.messages import encode
+from hotset.broker.scripts import lua
 from hotset.errors import BrokerUnavailable, InvalidSettings
 from hotset.jobs import Priority, Routing
 from hotset.scheduling.decisions import Selector
@@ -24,11 +26,14 @@ WAKE = "hs:wake"
 CANCEL = "hs:cancel"
 LONGEST_MESSAGE = 1_000_000
 SWEEP = 50
-#: Jobs that one script call publishes: others wait for it, some 3 ms.
-PUBLISH = 500
+#: Jobs that one script call publishes or removes: others wait for it, some 3 ms.
+PUBLISH = 200
 SUSPECT = "suspect"
 #: Traces of messages that were put into quarantine, for the audit.
 PUT_ASIDE = "hs:quarantine:untold"
+#: How far ahead of the least served one a tenant or an agent may be, in expected slot seconds (model seconds): so
+#: much is left to deadlines before shares decide. The simulator's lanes have the same.
+CREDIT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,16 +65,30 @@ class LanesState:
 class Lanes:
     """The waiting jobs of all queues. Thread-safe; one per process. Raises BrokerUnavailable when Redis is away."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        weights: Mapping[str, float] | None = None,
+        pace: float = 1.0,
+        credit_s: float = CREDIT_S,
+    ) -> None:
+        """For who claims: `weights` are the tenants' (1 for others), `pace` the model seconds of work that its GPU
+        does in a wall second on one slot."""
         self.redis = connect_redis(url, name="broker_url")
         # Messages are anybody's bytes: read as they are, and understood by `messages.decode`.
         self._bytes = connect_redis(url, name="broker_url", text=False)
-        self._claim = self._bytes.register_script(lua("claim"))
+        self._weights = json.dumps(dict(weights or {}))
+        self._pace = pace
+        self._credit_ms = _ms(credit_s)
+        self._claim = self._bytes.register_script(lua("fair", "claim"))
         self._put_aside = self._bytes.register_script(lua("put_aside"))
-        self._publish = self.redis.register_script(lua("publish"))
-        self._snapshot = self.redis.register_script(lua("snapshot"))
-        self._restore = self.redis.register_script(lua("restore"))
-        self._position = self.redis.register_script(lua("position"))
+        self._ack = self.redis.register_script(lua("fair", "ack"))
+        self._publish = self.redis.register_script(lua("fair", "publish"))
+        self._remove = self.redis.register_script(lua("fair", "remove"))
+        self._snapshot = self.redis.register_script(lua("fair", "snapshot"))
+        self._restore = self.redis.register_script(lua("fair", "restore"))
+        self._position = self.redis.register_script(lua("fair", "position"))
 
     def __json__(self) -> str:
         """Celery's `inspect stats` shows the transport's options, of which this is one."""
@@ -82,7 +101,7 @@ class Lanes:
                 arguments: list[Any] = []
                 for j in jobs[first : first + PUBLISH]:
                     arrival, deadline = _ms(j.arrived_at.timestamp()), _ms(j.deadline_at.timestamp())
-                    arguments += (j.queue, j.lane, str(j.id), arrival, deadline, encode(j))
+                    arguments += (j.queue, j.lane, str(j.id), arrival, deadline, j.tenant, j.agent, encode(j))
                 self._publish(args=arguments)
 
     def snapshot(self, default_deadlines: Mapping[str, float]) -> LanesState:
@@ -101,10 +120,24 @@ class Lanes:
                 lanes.append(LaneState(queue, name, waiting, float(oldest) / 1000, savable, due_s))
         return LanesState(answer[0] / 1000, tuple(lanes), inbox)
 
-    def claim(self, queue: str, lane: str, selector: Selector, claim: str) -> bytes | None:
-        """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty."""
+    def claim(self, queue: str, lane: str, selector: Selector, claim: str, expected_s: float = 0.0) -> bytes | None:
+        """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty.
+
+        Which one: as the selector says, within the bounds of fair shares (see `simulator/lanes.py`, the reference).
+        Its tenant and agent are charged `expected_s`, model seconds; what is wrong in that is put right by `ack`.
+        """
+        arguments: list[str | float] = [
+            queue,
+            lane,
+            selector,
+            claim,
+            _ms(expected_s),
+            self._pace,
+            self._credit_ms,
+            self._weights,
+        ]
         with reachable(self.redis):
-            return cast(bytes | None, self._claim(args=[queue, lane, selector, claim]))
+            return cast(bytes | None, self._claim(args=arguments))
 
     def put_aside(self, queue: str, raw: bytes, reason: str) -> None:
         """Keep a message that nobody can run in quarantine, and its trace for the audit (`take_put_aside`)."""
@@ -122,16 +155,14 @@ class Lanes:
         with reachable(self.redis):
             self.redis.lpush(PUT_ASIDE, *(json.dumps(dict(trace)) for trace in traces))
 
-    def ack(self, claim: str) -> None:
-        """The claim's job is done with; forget it."""
+    def ack(self, claim: str) -> float | None:
+        """The claim's job is done with; forget it. How many model seconds it took, None for a claim that is gone."""
         with reachable(self.redis):
-            pipe = self.redis.pipeline()
-            pipe.hdel("hs:unacked", claim)
-            pipe.zrem("hs:unacked:index", claim)
-            pipe.execute()
+            took = cast(int | None, self._ack(args=[claim]))
+        return None if took is None else took / 1000
 
     def give_back(self, claim: str) -> None:
-        """The claim's job goes back to its lane at once."""
+        """The claim's job goes back to its lane at once, at no charge."""
         with reachable(self.redis):
             self._restore(args=[0, 0, claim])
             self.redis.publish(WAKE, "")
@@ -152,24 +183,20 @@ class Lanes:
 
     def remove(self, queue: str, *job_ids: UUID) -> None:
         """Take waiting jobs out (they were cancelled or have expired). Harmless for those that are not there."""
-        members = [str(job_id) for job_id in job_ids]
-        if not members:
-            return
         with reachable(self.redis):
-            pipe = self.redis.pipeline(transaction=True)
-            for lane in (*(p.label for p in Priority), SUSPECT):
-                pipe.zrem(f"hs:arrival:{queue}:{lane}", *members)
-                pipe.zrem(f"hs:deadline:{queue}:{lane}", *members)
-            pipe.hdel(f"hs:message:{queue}", *members)
-            pipe.execute()
+            for first in range(0, len(job_ids), PUBLISH):
+                self._remove(args=[queue, *map(str, job_ids[first : first + PUBLISH])])
 
     def missing(self, jobs: Sequence[Routing]) -> list[Routing]:
-        """Those of the jobs that wait in no lane: lost with the broker's memory, or just claimed."""
+        """Those of the jobs that wait in no lane: lost with the broker's memory, or just claimed. Also those that an
+        older hotset published, without their owner: published again, they keep their place and get it."""
         with reachable(self.redis):
             pipe = self.redis.pipeline(transaction=False)
             for job in jobs:
                 pipe.hexists(f"hs:message:{job.queue}", str(job.id))
-            return [job for job, there in zip(jobs, pipe.execute(), strict=True) if not there]
+                pipe.hexists(f"hs:owner:{job.queue}", str(job.id))
+            found = pipe.execute()
+        return [job for i, job in enumerate(jobs) if not (found[2 * i] and found[2 * i + 1])]
 
     def lengths(self, queues: Iterable[str]) -> dict[str, int]:
         """Waiting jobs by queue: lanes and inbox."""
@@ -183,9 +210,10 @@ class Lanes:
         return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
 
     def position(self, queue: str, priority: Priority, job_id: UUID, *, suspect: bool) -> int | None:
-        """How many jobs of the queue are picked before that one; None when it does not wait in its lane.
+        """How many jobs of the queue go before that one; None when it does not wait in its lane.
 
         Higher priorities first; in a lane those that can still meet their deadline, earliest first, then the others.
+        Fair shares may bring it forward or back: they depend on what is claimed until then.
         """
         above = [p.label for p in sorted(Priority, reverse=True) if p > priority]
         if suspect:
@@ -244,8 +272,3 @@ def reachable(client: redis.Redis) -> Iterator[None]:
 
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def lua(name: str) -> str:
-    """The text of `lua/{name}.lua`."""
-    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

@@ -51,6 +51,7 @@ _TEMPLATE = json.dumps(
                 "arrival": "%(arrival)s",
                 "priority": "%(priority)s",
                 "tenant": "%(tenant)s",
+                "agent": "%(agent)s",
                 "lane": "%(lane)s",
             },
         },
@@ -76,6 +77,7 @@ def encode(job: Routing) -> str:
         "arrival": job.arrived_at.isoformat(),
         "priority": job.priority.label,
         "tenant": _escaped(job.tenant),
+        "agent": _escaped(job.agent),
         "lane": job.lane,
         "queue": _escaped(job.queue),
     }

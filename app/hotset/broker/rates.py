@@ -11,7 +11,8 @@ import time
 from collections.abc import Sequence
 from typing import Any, cast
 
-from hotset.broker.lanes import connect_redis, lua, reachable
+from hotset.broker.lanes import connect_redis, reachable
+from hotset.broker.scripts import lua
 from hotset.errors import BrokerUnavailable
 from hotset.jobs.limits import Demand
 

@@ -15,7 +15,6 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -25,6 +24,7 @@ from redis.retry import Retry
 
 from hotset.broker.lanes import connect_redis
 from hotset.broker.outbox import Outbox
+from hotset.broker.scripts import lua
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ LONGEST_STREAM = 10_000
 _HOLD_S = 10.0
 _AGAIN_S = 0.1
 
-_TELL = (resources.files(__package__) / "lua" / "tell.lua").read_text("utf-8")
+_TELL = lua("tell")
 
 
 def channel(client: str) -> str:

@@ -71,7 +71,7 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
             return "this connection belongs to no worker"
         claim = uuid4().hex
         try:
-            raw = self.lanes.claim(grant.queue, grant.lane, grant.selector, claim)
+            raw = self.lanes.claim(grant.queue, grant.lane, grant.selector, claim, grant.expected_s)
         except BrokerUnavailable as e:
             return str(e)
         if raw is None:
@@ -109,8 +109,10 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
     def settle(self, claim: str, *, requeue: bool) -> None:
         """Acknowledge or give back; works after the channel was closed, since a job may end after its connection."""
         try:
-            if self.lanes is not None:
-                (self.lanes.give_back if requeue else self.lanes.ack)(claim)
+            if self.lanes is not None and requeue:
+                self.lanes.give_back(claim)
+            elif self.lanes is not None:
+                self.lanes.ack(claim)
         except BrokerUnavailable as e:
             # Harmless: the claim is restored when its lease ends, and the database refuses a second run.
             log.warning("A job was done, but the broker could not be told: %s", e)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +26,10 @@ def bench(
     scale: Annotated[float | None, typer.Option(help="live, closed, burst: wall seconds per model second.")] = None,
     minutes: Annotated[float | None, typer.Option(help="closed: wall minutes that the agents go on.")] = None,
     agents: Annotated[int | None, typer.Option(min=1, help="burst: how many agents.")] = None,
+    part: Annotated[
+        list[str] | None, typer.Option(help="Of schedule: only this part; may be given again.", show_default=False)
+    ] = None,
+    seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="Of schedule: so many draws; 5 is usual.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure hotset beside something you know, in one call, on servers of its own; nothing of yours is touched.
@@ -32,20 +39,27 @@ def bench(
               hotset bench overhead --json
               hotset bench live --fleet single --runs 3 --json
               hotset bench closed --minutes 10
+              hotset bench schedule --part single --part exact --seeds 5
     """
+    from hotset.errors import UsageError
     from hotset.lab import BENCHES
+    from hotset.lab.schedule import DESCRIPTION
 
+    known = {**{name: about.description for name, about in BENCHES.items()}, "schedule": DESCRIPTION}
     if name is None:
         if as_json:
-            print_json({known: about.description for known, about in BENCHES.items()})
+            print_json(known)
         else:
-            typer.echo(table(("bench", "what it measures"), [(k, about.description) for k, about in BENCHES.items()]))
+            typer.echo(table(("bench", "what it measures"), list(known.items())))
         return
-    if name not in BENCHES:
+    if name not in known:
         # Before any server is started.
-        from hotset.errors import UsageError
-
-        raise UsageError(f"There is no bench {name!r}.", remedy=f"There are {', '.join(BENCHES)}.")
+        raise UsageError(f"There is no bench {name!r}.", remedy=f"There are {', '.join(known)}.")
+    if name == "schedule":
+        _schedule(part or [], seeds or runs or 5, jobs or 1500, as_json=as_json)
+        return
+    if part or seeds:
+        raise UsageError("--part and --seeds belong to the bench schedule.", remedy="Leave them out, or use --runs.")
     from hotset.cli.stage import bench as run
 
     options = {"fleet": fleet, "scale": scale, "minutes": minutes, "agents": agents}
@@ -54,6 +68,61 @@ def bench(
         print_json(report)
     else:
         typer.echo(_page(report))
+
+
+def _schedule(parts: list[str], seeds: int, jobs: int, *, as_json: bool) -> None:
+    """In virtual time: no server is started."""
+    from hotset.lab.schedule import run_schedule
+
+    with _steps() as progress:
+        report = run_schedule(parts, seeds=seeds, jobs=jobs, progress=progress)
+    if as_json:
+        print_json(report)
+    else:
+        typer.echo(_bars(report))
+
+
+@contextlib.contextmanager
+def _steps() -> Iterator[Callable[[str], None]]:
+    """What is being measured: one line that changes on a terminal, lines elsewhere."""
+    if not sys.stderr.isatty():
+        yield note
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("...") as status:
+        yield status.update
+
+
+def _bars(report: Mapping[str, Any]) -> str:
+    """The bars, and where hotset lost."""
+    rows = [
+        (
+            b["part"],
+            b["bar"],
+            f"{'≤' if b['at_most'] else '≥'} {b['target']:g}",
+            _figure(b["median"]),
+            _figure(b["worst"]),
+            "yes" if b["met_by_worst"] else "median only" if b["met"] else "NO",
+        )
+        for b in report["bars"]
+    ]
+    head = ("part", "bar", "target", "median", "worst", "met")
+    speed = f"{report['machine']['python_loops_per_s']:,.0f} Python loops a second on this machine"
+    lines = [f"schedule: {report['runs']} seeds; {speed}", "", table(head, rows)]
+    lost = [
+        (loss["part"], loss["seed"], loss["case"], loss["figure"], _figure(loss["hotset"]), *_against(loss))
+        for loss in report["losses"]
+    ]
+    if lost:
+        columns = ("part", "seed", "case", "figure", "hotset", "better", "who")
+        lines += ["", f"{len(lost)} figures in which hotset lost:", "", table(columns, lost)]
+    return "\n".join(lines)
+
+
+def _against(loss: Mapping[str, Any]) -> tuple[str, str]:
+    (who,) = loss.keys() - {"part", "seed", "case", "figure", "hotset"}
+    return _figure(loss[who]), who
 
 
 def _page(report: dict[str, Any]) -> str:

@@ -22,7 +22,9 @@ from hotset.cli import (
     gpus,
     jobs,
     models,
+    plan,
     queues,
+    replay,
     retain,
     run,
     serve,
@@ -33,6 +35,7 @@ from hotset.cli import (
     top,
     trace,
     worker,
+    workload,
 )
 
 app = typer.Typer(
@@ -85,6 +88,9 @@ doctor.add_to(app)
 flower.add_to(app)
 simulate.add_to(app)
 trace.add_to(app)
+workload.add_to(app)
+replay.add_to(app)
+plan.add_to(app)
 bench.add_to(app)
 config.add_to(app)
 completion.add_to(app)

@@ -96,20 +96,11 @@ def _broker_version(settings: Settings) -> str | None:
 
 def read_gpus(settings: Settings) -> dict[str, GpuState]:
     """The GPUs whose workers are alive. Raises BrokerUnavailable."""
-    import redis
-
     from hotset.broker import Board, connect_redis
-    from hotset.errors import BrokerUnavailable
+    from hotset.broker.lanes import reachable
 
-    with connect_redis(settings.broker_url.get_secret_value(), name="broker_url") as client:
-        try:
-            return Board(client).read()
-        except (redis.ConnectionError, redis.TimeoutError) as e:
-            where = client.connection_pool.connection_kwargs
-            raise BrokerUnavailable(
-                f"Redis (the broker) does not answer at {where.get('host')}:{where.get('port')}: {e}.",
-                remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_BROKER_URL.",
-            ) from e
+    with connect_redis(settings.broker_url.get_secret_value(), name="broker_url") as client, reachable(client):
+        return Board(client).read()
 
 
 def _row(gpu: GpuState) -> tuple[str, str, str, str, int]:

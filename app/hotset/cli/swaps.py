@@ -152,7 +152,7 @@ def _row(swap: Swap) -> tuple[object, ...]:
         seconds(swap.drain_s),
         seconds(swap.load_s),
         swap.jobs_served,
-        stayed or f"failed: {swap.error}",
+        stayed or (swap.error if (swap.error or "").startswith("given up") else f"failed: {swap.error}"),
         swap.reason,
     )
 

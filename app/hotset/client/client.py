@@ -45,6 +45,7 @@ from hotset.errors import (
 from hotset.fleet import Fleet
 from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import JobView, NewJob, Priority, Routing, State
+from hotset.jobs.filters import parse_id
 from hotset.jobs.flows import Flow
 from hotset.jobs.limits import Limits
 from hotset.limits_file import read_limits
@@ -331,15 +332,7 @@ class Client(Operating):
         _ = run.view
         return run
 
-    @staticmethod
-    def id_of(job_id: str | UUID) -> UUID:
-        """Raises UnknownJob for what cannot be an id."""
-        if isinstance(job_id, UUID):
-            return job_id
-        try:
-            return UUID(job_id)
-        except ValueError:
-            raise UnknownJob(job_id) from None
+    id_of = staticmethod(parse_id)
 
     def get(self, job_id: UUID) -> JobView:
         """The job now. Raises UnknownJob."""

@@ -19,6 +19,7 @@ from typing import Any, SupportsIndex
 from uuid import UUID
 
 from hotset.errors import InvalidJob, did_you_mean
+from hotset.jobs.job import JOB_OPTIONS
 from hotset.jobs.states import State
 
 #: Jobs of a flow, levels of nesting, and dependencies: two groups of 200 in a row have 40,000.
@@ -27,17 +28,7 @@ MOST_LEVELS = 100
 MOST_DEPENDENCIES = 50_000
 
 #: What a step may be given beside agent and prompt: the names of `Client.submit`.
-STEP_OPTIONS = (
-    "priority",
-    "deadline",
-    "queue_timeout",
-    "run_timeout",
-    "not_before",
-    "max_retries",
-    "options",
-    "metadata",
-    "stream",
-)
+STEP_OPTIONS = (*JOB_OPTIONS, "stream")
 
 PromptOf = Callable[[Any], str]
 

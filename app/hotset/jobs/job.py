@@ -15,6 +15,19 @@ from hotset.jobs.states import State
 _SHOWN = 60
 
 
+#: What a caller may say of a job beside agent and prompt, however it is submitted: names of `Client.submit`.
+JOB_OPTIONS = (
+    "priority",
+    "deadline",
+    "queue_timeout",
+    "run_timeout",
+    "not_before",
+    "max_retries",
+    "options",
+    "metadata",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class NewJob:
     """A job that has been checked and may be accepted. Durations are model seconds, counted from arrival.

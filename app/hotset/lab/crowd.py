@@ -3,7 +3,7 @@
 The figures, of one arm:
 
     jain_TIER, jain     Jain's index of the completions per agent within a tier; the least of the tiers (1: all alike)
-    starved             agents with less than half of what their tier's median agent got
+    starved             agents with less than half of what their tier's agents got on average
     rejected            submits that were refused
     lost                jobs that were accepted and have no end
     failed              jobs that ended otherwise than with an answer
@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from hotset.agents.own import OwnAgent
@@ -171,7 +171,7 @@ async def figures(scene: Scene, tally: Tally, done: Mapping[str, Sequence[int]])
         "completions_max": max(everyone),
         **fairness,
         "jain": min(fairness.values()),
-        "starved": sum(2 * count < median(counts) for counts in done.values() for count in counts),
+        "starved": sum(2 * count < mean(counts) for counts in done.values() for count in counts),
         "rejected": tally.rejected,
         "lost": max(open_jobs, tally.unanswered),
         "failed": tally.failed,

@@ -19,18 +19,18 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 def medians(runs: Sequence[Figures]) -> dict[str, float]:
     """Each figure's median over the runs."""
-    return {name: _rounded(median(run[name] for run in runs)) for name in runs[0]}
+    return {name: rounded(median(run[name] for run in runs)) for name in runs[0]}
 
 
 def ratios(runs: Sequence[Run], arm: str, other: str, names: Sequence[str]) -> dict[str, float]:
     """Medians of each run's own quotient: what slowed a run slowed both of its arms."""
     return {
-        name: _rounded(median(run[arm][name] / run[other][name] for run in runs))
+        name: rounded(median(run[arm][name] / run[other][name] for run in runs))
         for name in names
         if all(run[other][name] > 0 for run in runs)
     }
 
 
-def _rounded(value: float) -> float:
+def rounded(value: float) -> float:
     """Four digits, or the whole number: more would be noise."""
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)

@@ -24,10 +24,7 @@ def describe_machine(addresses: Addresses) -> dict[str, Any]:
     with redis.Redis.from_url(addresses.broker_url) as client:
         info = cast(dict[str, Any], client.info())
     return {
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
-        "cpu": _cpu(),
-        "python": platform.python_version(),
+        **describe_host(),
         "postgres": postgres["server_version"],
         "valkey": str(info.get("valkey_version") or info.get("redis_version")),
         "celery": version("celery"),
@@ -36,6 +33,16 @@ def describe_machine(addresses: Addresses) -> dict[str, Any]:
         "synchronous_commit": postgres["synchronous_commit"],
         "data_filesystem": _filesystem(Path(data)),
         "broker_appendonly": "on" if info.get("aof_enabled") else "off",
+    }
+
+
+def describe_host() -> dict[str, Any]:
+    """Cores, memory, CPU and Python: what a bench without servers ran on."""
+    return {
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1024**3, 1),
+        "cpu": _cpu(),
+        "python": platform.python_version(),
     }
 
 

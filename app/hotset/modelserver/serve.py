@@ -96,10 +96,13 @@ class _Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Hang up on everyone first, as Ollama does: requests that run end as if their clients had left."""
-        for connection in list(self.server_state.connections):
-            connection.transport.close()
+        transports = [connection.transport for connection in self.server_state.connections]
+        for transport in transports:
+            transport.close()
         await asyncio.sleep(_HANG_UP_S)
         await super().shutdown(sockets=sockets)
+        for transport in transports:
+            transport.abort()  # whoever reads nothing would otherwise keep the loop, and so us, for ever
 
 
 @contextlib.contextmanager

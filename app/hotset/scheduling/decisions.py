@@ -2,6 +2,7 @@
 
 Run    start one job of that lane now: the shell issues one grant
 Load   drain and evict the victims, then load the model; ends when the model is resident
+GiveUp end a switch that still drains: nobody waits for its model any more
 Wait   nothing to do until something happens, or until the time it names
 """
 
@@ -34,10 +35,17 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class GiveUp:
+    gpu: str
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
     gpu: str
     reason: str
     until: float | None = None
 
 
-Decision = Run | Load | Wait
+Decision = Run | Load | GiveUp | Wait

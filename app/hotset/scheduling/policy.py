@@ -1,107 +1,121 @@
-"""`decide`: the whole policy on one screen. The rules are in `rules`."""
+"""`decide`: the whole policy on one screen. The rules: `run`, `loads`, `victims`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
-from hotset.scheduling import rules
-from hotset.scheduling.costs import Demand, demands, run_times
-from hotset.scheduling.decisions import Decision, Load, Wait
+from hotset.scheduling.costs import demands
+from hotset.scheduling.decisions import Decision, GiveUp, Load, Wait
+from hotset.scheduling.loads import (
+    STALE_FORCED,
+    STALE_SHORTEST_S,
+    Candidate,
+    backlog_s,
+    candidates,
+    forced_load,
+    residency_s,
+    rested_at,
+    spare_load,
+    urgent_at,
+)
 from hotset.scheduling.options import Options
-from hotset.scheduling.snapshot import GpuView, Snapshot, Switch
+from hotset.scheduling.run import OVERDUE, grants, hot_suspects, overdue_since
+from hotset.scheduling.snapshot import Demand, Snapshot, Switch
 
 BALANCED = Options()
 
 
-def decide(snapshot: Snapshot, gpu: str, options: Options = BALANCED) -> tuple[Decision, ...]:
-    """What the GPU of that name should do now: at most one Load, then Runs for its free slots, or one Wait.
+def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, ...]:
+    """What the snapshot's GPU should do now: at most one Load, then Runs for its free slots, or one Wait.
 
-    While a switch is under way the answer holds no Load, and no Run on a victim. KeyError: no such GPU.
+    While a switch is under way the answer holds no Load, and no Run on a victim. A switch that drains for a model that
+    nobody waits for any more (paused, cancelled, served elsewhere) is given up first, and the rest decided without it.
     """
-    view = _view(snapshot, gpu)
+    view = snapshot.gpu
     if view.alone:
-        return (Wait(gpu, "A suspect runs alone on this GPU."),)
+        return (Wait(view.name, "A suspect runs alone on this GPU."),)
     switch = view.switch
+    if switch is not None and _drains_for_nobody(snapshot, switch):
+        without = replace(snapshot, gpu=replace(view, switch=None))
+        return (
+            GiveUp(view.name, switch.model, f"No job waits for {switch.model} any more."),
+            *decide(without, options),
+        )
     if switch is not None and not view.free_slots:
-        return (_wait_for_switch(snapshot, view, switch),)
+        return (_wait_for_switch(snapshot, switch),)
     waiting = demands(snapshot.queues)
     if not waiting:
-        return (Wait(gpu, "No job waits."),)
+        return (Wait(view.name, "No job waits."),)
+    overdue = overdue_since(snapshot, backlog_s(snapshot, waiting), options)
     load: Load | None = None
-    cold: list[rules.Candidate] = []
-    if switch is None and any(view.resident(model) is None for model in waiting):
-        cold = rules.candidates(snapshot, view, waiting, run_times(snapshot.queues))
+    cold: list[Candidate] = []
+    if switch is None:
+        cold = candidates(snapshot, waiting)
         if cold:
-            load = rules.spare_load(snapshot, view, cold, waiting) or rules.forced_load(
-                snapshot, view, cold, waiting, options
+            load = spare_load(snapshot, cold, waiting, overdue) or forced_load(
+                snapshot, cold, waiting, overdue, options
             )
     closing = switch.victims if switch is not None else load.victims if load is not None else ()
-    answer: list[Decision] = [load] if load is not None else []
-    answer.extend(rules.grants(snapshot, view, closing))
-    return tuple(answer) or (_wait(snapshot, view, waiting, cold, options),)
+    runs = grants(snapshot, closing, overdue, backlog_s(snapshot, waiting))
+    if load is not None:
+        return (load, *runs)
+    return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, options),)
 
 
-def _view(snapshot: Snapshot, gpu: str) -> GpuView:
-    for view in snapshot.gpus:
-        if view.name == gpu:
-            return view
-    raise KeyError(gpu)
+def _drains_for_nobody(snapshot: Snapshot, switch: Switch) -> bool:
+    drains = any(r.running and r.model in switch.victims for r in snapshot.gpu.residents)
+    return drains and not any(queue.model == switch.model for queue in snapshot.queues)
 
 
 def _wait(
-    snapshot: Snapshot,
-    view: GpuView,
-    waiting: Mapping[str, Demand],
-    cold: list[rules.Candidate],
-    options: Options,
+    snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Candidate], overdue: float, options: Options
 ) -> Wait:
     """Why nothing is done, and when time alone would change that."""
+    view = snapshot.gpu
     if view.switch is not None:
-        return _wait_for_switch(snapshot, view, view.switch)
+        return _wait_for_switch(snapshot, view.switch)
     if not view.free_slots:
         return Wait(view.name, f"All {view.slots} slots are taken.")  # a finish comes before anything can start
-    until = _next_look(snapshot, view, waiting, cold, options)
-    return Wait(view.name, _why_idle(snapshot, view, waiting, cold), until)
+    until = _next_look(snapshot, waiting, cold, overdue, options)
+    return Wait(view.name, _why_idle(snapshot, waiting, cold, overdue), until)
 
 
-def _why_idle(snapshot: Snapshot, view: GpuView, waiting: Mapping[str, Demand], cold: list[rules.Candidate]) -> str:
+def _why_idle(snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Candidate], overdue: float) -> str:
     """Slots are free and jobs wait: which of the few good reasons is it?"""
-    for queue, lane in rules.hot_suspects(view, snapshot.queues):
-        if rules.overdue(snapshot, lane.oldest_arrival):
+    view = snapshot.gpu
+    for queue, lane in hot_suspects(view, snapshot.queues):
+        if lane.oldest_arrival <= overdue:
             return f"The GPU empties for an overdue suspect of {queue.name}: {view.busy} still run."
         return f"A suspect of {queue.name} waits until the GPU is empty: {view.busy} still run."
     if cold:
         running = " and ".join(r.model for r in view.residents if r.running and r.model in cold[0].victims)
         return f"{cold[0].demand.model} is loaded when {running or 'the hot set'} has nothing left to run."
-    for model in waiting:
-        known = snapshot.models.get(model)
-        if view.resident(model) is None and known is None:
-            return f"{model} waits, but its size is not known."
-        if view.resident(model) is None and known is not None and known.size_mb > view.vram_mb:
-            return f"{model} needs {known.size_mb:.0f} MiB of VRAM; {view.name} has {view.vram_mb:.0f} MiB."
+    model = next(iter(waiting))
+    known = snapshot.models.get(model)
+    if known is None:
+        return f"{model} waits, but its size is not known."
+    if known.size_mb > view.vram_mb:
+        return f"{model} needs {known.size_mb:.0f} MiB of VRAM; {view.name} has {view.vram_mb:.0f} MiB."
     return "Other GPUs already serve what waits here."
 
 
-def _wait_for_switch(snapshot: Snapshot, view: GpuView, switch: Switch) -> Wait:
+def _wait_for_switch(snapshot: Snapshot, switch: Switch) -> Wait:
+    view = snapshot.gpu
     draining = [v for v in switch.victims if view.resident(v) is not None]
     doing = f"drains {' and '.join(draining)} for" if draining else "loads"
     return Wait(view.name, f"The GPU {doing} {switch.model} since {snapshot.now - switch.since:.1f} s.")
 
 
 def _next_look(
-    snapshot: Snapshot,
-    view: GpuView,
-    waiting: Mapping[str, Demand],
-    cold: list[rules.Candidate],
-    options: Options,
+    snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Candidate], overdue: float, options: Options
 ) -> float | None:
     """The first moment at which a cold model may force a switch, if nothing else happens before."""
-    residency = rules.residency_s(snapshot, waiting, options)
+    residency = residency_s(snapshot, waiting, options)
+    stale_s = max(STALE_SHORTEST_S, STALE_FORCED * backlog_s(snapshot, waiting))
     moments = []
     for candidate in cold:
-        wanted = [candidate.demand.oldest + rules.OVERDUE * snapshot.max_wait_s]
-        urgent = rules.urgent_at(candidate)
-        if urgent is not None:
-            wanted.append(urgent)
-        moments.append(max(min(wanted), rules.rested_at(view, candidate, residency)))
+        oldest = candidate.demand.oldest
+        wanted = min(oldest + OVERDUE * snapshot.max_wait_s, oldest + stale_s, urgent_at(candidate))
+        moments.append(max(wanted, rested_at(snapshot.gpu, candidate, residency, overdue)))
     return min((m for m in moments if m > snapshot.now), default=None)

@@ -5,8 +5,9 @@ All times are model seconds (wall seconds ÷ scale) on one clock; the policy nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from hotset.fleet import Model
 
@@ -29,18 +30,57 @@ class Lane:
     alone: bool = False
 
 
+class Demand(NamedTuple):
+    """Waiting jobs of one model or of one of its queues, suspects included.
+
+    `weight`: jobs weighted by priority. `work`: expected slot seconds at speed 1. `oldest`: arrival of the job that
+    waits longest. `next_deadline`: the earliest deadline that can still be met, suspects left out (they are late
+    already, and no reason to swap before they are overdue); infinity if there is none. `savable`: jobs that can meet
+    theirs.
+    """
+
+    model: str
+    jobs: int
+    weight: float
+    work: float
+    oldest: float
+    next_deadline: float
+    savable: int
+
+
+#: Jobs of a higher priority count for more when the next model is chosen: low, normal, high, urgent.
+WEIGHTS = (0.5, 1.0, 2.0, 4.0)
+_NEVER = float("inf")
+
+
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """`run_s`: the expected run time of one of its jobs on a GPU of speed 1. `lanes` holds only lanes with jobs."""
+    """`run_s`: the expected run time of one of its jobs on a GPU of speed 1. `lanes` holds only lanes with jobs.
+
+    `demand` is their sum, worked out once: a view is kept for as long as nothing in its queue changes.
+    """
 
     name: str
     model: str
     run_s: float
     lanes: tuple[Lane, ...] = ()
+    demand: Demand = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        jobs, savable, weight, oldest, deadline = 0, 0, 0.0, _NEVER, _NEVER
+        for lane in self.lanes:
+            jobs += lane.waiting
+            weight += lane.waiting * WEIGHTS[lane.priority]
+            oldest = min(oldest, lane.oldest_arrival)
+            if lane.next_deadline is not None and not lane.alone:
+                savable += lane.savable
+                deadline = min(deadline, lane.next_deadline)
+        demand = Demand(self.model, jobs, weight, jobs * self.run_s, oldest, deadline, savable)
+        object.__setattr__(self, "demand", demand)
 
     @property
     def waiting(self) -> int:
-        return sum(lane.waiting for lane in self.lanes)
+        return self.demand.jobs
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +95,7 @@ class Resident:
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """A load that has been decided: it drains and evicts `victims`, then loads `model`. The policy never revokes it."""
+    """A load that has been decided: it drains and evicts `victims`, then loads `model`."""
 
     model: str
     victims: tuple[str, ...]
@@ -89,12 +129,67 @@ class GpuView:
         return None
 
 
+class Supply(NamedTuple):
+    """What other GPUs offer one model: how many hold it (or load it) and will keep it, their slots × speed (shared
+    with whatever else they hold), and their slots that are free, or will be once the switch under way has drained."""
+
+    replicas: int
+    power: float
+    soon: int
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """All GPUs but the one that decides, summed up: whoever decides for one GPU looks at no other.
+
+    `power`: slots × speed.
+    """
+
+    gpus: int = 0
+    power: float = 0.0
+    supply: Mapping[str, Supply] = field(default_factory=dict)
+
+
+NOBODY = Others()
+_NO_SUPPLY = Supply(0, 0.0, 0)
+
+
+def held(view: GpuView) -> tuple[list[str], int]:
+    """The models that a GPU will hold once its switch is over, and its slots that are then free, or are now."""
+    switch = view.switch
+    if switch is None:
+        return [r.model for r in view.residents], view.free_slots
+    kept = [r for r in view.residents if r.model not in switch.victims and r.model != switch.model]
+    return [*(r.model for r in kept), switch.model], view.slots - sum(r.running for r in kept)
+
+
+def others(views: Iterable[GpuView]) -> Others:
+    """The sum of these GPUs. A worker makes it once for each look at the board."""
+    supply: dict[str, Supply] = {}
+    gpus, power = 0, 0.0
+    for view in views:
+        own = view.slots * view.speed
+        gpus, power = gpus + 1, power + own
+        models, soon = held(view)
+        for model in models:
+            before = supply.get(model, _NO_SUPPLY)
+            part = own / len(models)
+            supply[model] = Supply(before.replicas + 1, before.power + part, before.soon + soon)
+    return Others(gpus, power, supply)
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """`models` are the learned costs (size, load time); `max_wait_s` is the bound on waiting."""
+    """What one GPU's decision may look at. Its size does not grow with the jobs that wait, nor with the GPUs.
+
+    `queues`: those with waiting jobs. `models` are the learned costs (size, load time); `runs`: model -> the longest
+    expected run of its queues at speed 1, which is what a drain may have to wait for. `max_wait_s` is the bound.
+    """
 
     now: float
     queues: tuple[QueueView, ...]
-    gpus: tuple[GpuView, ...]
+    gpu: GpuView
     models: Mapping[str, Model]
+    runs: Mapping[str, float]
     max_wait_s: float
+    others: Others = NOBODY

@@ -3,5 +3,6 @@
 from hotset.simulator.jobs_file import SimJob, parse_jobs, read_jobs
 from hotset.simulator.result import Result
 from hotset.simulator.run import POLICIES, Policy, simulate
+from hotset.simulator.world import Outage
 
-__all__ = ["POLICIES", "Policy", "Result", "SimJob", "parse_jobs", "read_jobs", "simulate"]
+__all__ = ["POLICIES", "Outage", "Policy", "Result", "SimJob", "parse_jobs", "read_jobs", "simulate"]

@@ -1,71 +1,222 @@
-"""A lane in memory: the reference for the order in which jobs of one queue and priority are taken.
+"""A queue's waiting jobs in memory: the reference for which job a grant takes, and for who is served next.
 
-The live worker does the same in Redis with two sorted sets (by arrival, by deadline); a conformance test runs both.
-Ties go to the smaller id, byte by byte, as in a sorted set.
+The live worker does the same in Redis; a conformance test runs both. Ties go to the smaller name, byte by byte, as in
+a sorted set. The clock never goes back.
+
+Fairness, in one rule: a grant for an overdue job takes the oldest, whoever it belongs to. Any other takes the job that
+its selector names, unless that job's tenant (or its agent, inside the tenant) was served more than `credit` ahead of
+the least served one that waits in the lane; then it takes what the selector names among the jobs of the least served
+tenant's least served agent. Served is measured by accounts: virtual times in expected slot seconds ÷ weight, charged
+at claim and corrected by the true run at the end (start-time fair queueing, Goyal 1996). Whoever comes back after a
+time without waiting jobs starts at the current minimum at least.
 """
 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, insort
+from collections.abc import Mapping
 
 from hotset.scheduling import Selector
 
+#: How far ahead of the least served one a tenant or an agent may be (expected slot seconds): so much is left to
+#: deadlines before shares decide.
+CREDIT_S = 120.0
+_PASSED = float("-inf")
 
-class Lane:
-    """Jobs that wait, each with its arrival and its deadline as moments of one clock (model seconds).
 
-    Adding and removing cost O(log n) comparisons and a short memory move; `pick` and the figures O(log n).
-    """
+class Jobs:
+    """Jobs by arrival and by deadline, each with its two moments (model seconds). All costs O(log n), amortised."""
+
+    __slots__ = ("_arrived", "_by_arrival", "_by_deadline", "_savable", "_waiting")
 
     def __init__(self) -> None:
-        self._jobs: dict[str, tuple[float, float]] = {}
-        self._by_arrival: list[tuple[float, str]] = []  # a heap; what was removed stays until it comes up
-        self._by_deadline: list[tuple[float, str]] = []  # sorted, exact
+        self._waiting: dict[str, float] = {}
+        self._arrived: dict[str, float] = {}
+        # Heaps; what was removed stays until it comes up (also if the job has come again), what has passed its
+        # deadline leaves the second for good.
+        self._by_arrival: list[tuple[float, str]] = []
+        self._by_deadline: list[tuple[float, str]] = []
+        self._savable = 0
 
     def __len__(self) -> int:
-        return len(self._jobs)
+        return len(self._waiting)
 
     def __contains__(self, job: str) -> bool:
-        return job in self._jobs
+        return job in self._waiting
 
     def add(self, job: str, arrival: float, deadline: float) -> None:
-        """ValueError if the job is in the lane already."""
-        if job in self._jobs:
-            raise ValueError(f"Job {job} is in this lane already.")
-        self._jobs[job] = (arrival, deadline)
+        self._waiting[job] = deadline
+        self._arrived[job] = arrival
         heapq.heappush(self._by_arrival, (arrival, job))
-        insort(self._by_deadline, (deadline, job))
+        heapq.heappush(self._by_deadline, (deadline, job))
+        self._savable += 1
 
-    def remove(self, job: str) -> None:
-        """KeyError if the job is not in the lane."""
-        _, deadline = self._jobs.pop(job)
-        del self._by_deadline[bisect_left(self._by_deadline, (deadline, job))]
-        self._forget_removed()
+    def remove(self, job: str, now: float) -> None:
+        self.advance(now)
+        if self._waiting.pop(job) >= now:
+            self._savable -= 1
+        del self._arrived[job]
+        arrivals, arrived = self._by_arrival, self._arrived
+        while arrivals and arrived.get(arrivals[0][1]) != arrivals[0][0]:
+            heapq.heappop(arrivals)
+        self.advance(now)
+
+    def advance(self, now: float) -> None:
+        """Forget deadlines that have passed, and those of jobs that are gone."""
+        heap, waiting = self._by_deadline, self._waiting
+        while heap and (heap[0][0] < now or waiting.get(heap[0][1]) != heap[0][0]):
+            deadline, job = heapq.heappop(heap)
+            if waiting.get(job) == deadline:
+                waiting[job] = _PASSED  # hopeless from now on
+                self._savable -= 1
 
     def pick(self, selector: Selector, now: float) -> str | None:
-        """The job that a grant would take, left in the lane; None if the lane is empty.
-
-        `overdue`, `oldest`: the earliest arrival. `savable`: the earliest deadline ≥ now; none left: the earliest
-        arrival.
-        """
+        """`overdue`, `oldest`: the earliest arrival. `savable`: the earliest deadline ≥ now; none left: the earliest
+        arrival. The job stays."""
         if selector == "savable":
-            at = bisect_left(self._by_deadline, (now,))
-            if at < len(self._by_deadline):
-                return self._by_deadline[at][1]
+            self.advance(now)
+            if self._by_deadline:
+                return self._by_deadline[0][1]
         return self._by_arrival[0][1] if self._by_arrival else None
 
     def oldest_arrival(self) -> float | None:
-        """The earliest arrival; None if the lane is empty."""
+        """The earliest arrival; None without jobs."""
         return self._by_arrival[0][0] if self._by_arrival else None
 
     def savable(self, now: float) -> tuple[int, float | None]:
         """How many deadlines are ≥ now, and the earliest of them."""
-        at = bisect_left(self._by_deadline, (now,))
-        count = len(self._by_deadline) - at
-        return count, self._by_deadline[at][0] if count else None
+        self.advance(now)
+        return self._savable, self._by_deadline[0][0] if self._by_deadline else None
 
-    def _forget_removed(self) -> None:
-        heap, jobs = self._by_arrival, self._jobs
-        while heap and ((known := jobs.get(heap[0][1])) is None or known[0] != heap[0][0]):
+
+class Accounts:
+    """Virtual times of those who share something: tenants of a queue, or agents of a tenant in it."""
+
+    __slots__ = ("_heaps", "_members", "_served", "clock")
+
+    def __init__(self) -> None:
+        self._served: dict[str, float] = {}
+        self._members: dict[str, dict[str, None]] = {}  # lane -> who has jobs in it
+        self._heaps: dict[str, list[tuple[float, str]]] = {}
+        self.clock = 0.0
+
+    def join(self, lane: str, name: str) -> None:
+        """That one has jobs in the lane now. Time that it spent with nothing waiting anywhere earns nothing."""
+        members = self._members.setdefault(lane, {})
+        if name in members:
+            return
+        if not any(name in others for others in self._members.values()):
+            self._served[name] = max(self._served.get(name, 0.0), self.clock)
+        members[name] = None
+        heapq.heappush(self._heaps.setdefault(lane, []), (self._served[name], name))
+
+    def leave(self, lane: str, name: str) -> None:
+        self._members[lane].pop(name, None)
+
+    def any(self, lane: str) -> bool:
+        return bool(self._members[lane])
+
+    def least(self, lane: str) -> tuple[float, str]:
+        """The least served in the lane. There must be one."""
+        heap, members, served = self._heaps[lane], self._members[lane], self._served
+        while heap[0][1] not in members or served[heap[0][1]] != heap[0][0]:
             heapq.heappop(heap)
+        return heap[0]
+
+    def ahead(self, lane: str, name: str) -> float:
+        """By how much that one was served more than the least served in the lane."""
+        if len(self._members[lane]) == 1:
+            return 0.0
+        return self._served[name] - self.least(lane)[0]
+
+    def charge(self, name: str, seconds: float) -> None:
+        """At claim (seconds > 0), or the correction at the end."""
+        served = self._served.get(name, self.clock) + seconds
+        self._served[name] = served
+        alone = True
+        for lane, members in self._members.items():
+            if name in members:
+                heapq.heappush(self._heaps[lane], (served, name))
+                alone = False
+        if alone and served <= self.clock:
+            del self._served[name]  # it would start at the clock anyhow
+
+    def tick(self, lane: str) -> None:
+        """Before a claim in the lane: the clock follows the least served one of those that wait."""
+        self.clock = max(self.clock, self.least(lane)[0])
+
+
+class Queue:
+    """One queue: its lanes (by priority; suspects have their own) and the accounts of its tenants and their agents."""
+
+    def __init__(self, weights: Mapping[str, float] | None = None, credit_s: float = CREDIT_S) -> None:
+        self._weights = weights or {}
+        self._credit_s = credit_s
+        self._lanes: dict[str, Jobs] = {}
+        self._owners: dict[str, tuple[str, str]] = {}
+        self._of_agent: dict[tuple[str, str, str], Jobs] = {}  # (lane, tenant, agent)
+        self._tenants = Accounts()
+        self._agents: dict[str, Accounts] = {}
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def lanes(self) -> Mapping[str, Jobs]:
+        return self._lanes
+
+    def add(self, lane: str, job: str, arrival: float, deadline: float, *, tenant: str, agent: str) -> None:
+        """ValueError if the job waits in this queue already."""
+        if job in self._owners:
+            raise ValueError(f"Job {job} waits in this queue already.")
+        self._owners[job] = (tenant, agent)
+        for jobs in (
+            self._lanes.setdefault(lane, Jobs()),
+            self._of_agent.setdefault((lane, tenant, agent), Jobs()),
+        ):
+            jobs.add(job, arrival, deadline)
+        self._tenants.join(lane, tenant)
+        self._agents.setdefault(tenant, Accounts()).join(lane, agent)
+
+    def pick(self, lane: str, selector: Selector, now: float) -> str | None:
+        """The job that a grant would take, left where it is; None if the lane is empty."""
+        jobs = self._lanes.get(lane)
+        job = jobs.pick(selector, now) if jobs is not None else None
+        if job is None or selector == "overdue":
+            return job
+        tenant, agent = self._owners[job]
+        if self._tenants.ahead(lane, tenant) > self._credit_s:
+            tenant = self._tenants.least(lane)[1]
+        elif self._agents[tenant].ahead(lane, agent) <= self._credit_s:
+            return job
+        agent = self._agents[tenant].least(lane)[1]
+        return self._of_agent[lane, tenant, agent].pick(selector, now)
+
+    def take(self, lane: str, selector: Selector, now: float, seconds: float) -> str | None:
+        """`pick`, out of the lane; whoever it belongs to is charged so many expected seconds."""
+        job = self.pick(lane, selector, now)
+        if job is not None:
+            tenant, agent = self._owners[job]
+            self._tenants.tick(lane)
+            self._agents[tenant].tick(lane)
+            self.correct(tenant, agent, seconds)
+            self.remove(lane, job, now)
+        return job
+
+    def correct(self, tenant: str, agent: str, seconds: float) -> None:
+        """The run took so much more (or less) than it was charged."""
+        self._tenants.charge(tenant, seconds / self._weights.get(tenant, 1.0))
+        self._agents[tenant].charge(agent, seconds)
+
+    def remove(self, lane: str, job: str, now: float) -> None:
+        """KeyError if the job does not wait there."""
+        tenant, agent = self._owners[job]
+        self._lanes[lane].remove(job, now)
+        del self._owners[job]
+        own = self._of_agent[lane, tenant, agent]
+        own.remove(job, now)
+        if not own:
+            del self._of_agent[lane, tenant, agent]
+            agents = self._agents[tenant]
+            agents.leave(lane, agent)
+            if not agents.any(lane):
+                self._tenants.leave(lane, tenant)

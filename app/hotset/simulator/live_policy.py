@@ -1,25 +1,37 @@
-"""The policy of the live worker in the virtual world: the same `decide`, the same lanes, a snapshot each time."""
+"""The policy of the live worker in the virtual world: the same `decide`, the same lanes, a snapshot each time.
+
+What a snapshot sums up is kept up to date as things happen, so that a decision for one GPU of a thousand costs what
+it costs for one of two: queues keep their view until something in them changes, and the other GPUs are a sum from
+which the deciding one is taken out.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from time import perf_counter_ns
 
 from hotset.errors import HotsetError
 from hotset.fleet import Fleet
 from hotset.scheduling import (
+    NOBODY,
+    GiveUp,
     GpuView,
     Lane,
     Load,
     Options,
+    Others,
     QueueView,
     Resident,
     Run,
     Snapshot,
+    Supply,
     Switch,
     decide,
 )
+from hotset.scheduling.snapshot import held
 from hotset.simulator.jobs_file import LANES, SimJob
-from hotset.simulator.lanes import Lane as LaneOfJobs
+from hotset.simulator.lanes import Jobs
+from hotset.simulator.lanes import Queue as Waiting
 from hotset.simulator.result import Result
 from hotset.simulator.world import Device, World
 
@@ -29,14 +41,14 @@ _PRIOR_RUNS, _MEMORY_RUNS = 10, 100
 
 
 class _Queue:
-    """The waiting jobs of one queue by priority, and the view of them that still holds."""
+    """The waiting jobs of one queue, and the view of them that still holds."""
 
     def __init__(self, name: str, model: str, run_s: float) -> None:
         self.name = name
         self.model = model
         self.run_s = run_s
         self.runs = _PRIOR_RUNS
-        self.lanes = {priority: LaneOfJobs() for priority in LANES}
+        self.waiting = Waiting()
         self._view: QueueView | None = None
         self._good_until = 0.0
 
@@ -53,7 +65,7 @@ class _Queue:
         if self._view is None or now > self._good_until:
             lanes = []
             self._good_until = float("inf")
-            for name, jobs in self.lanes.items():
+            for name, jobs in self.waiting.lanes().items():
                 if jobs:
                     lane = _lane(name, jobs, now)
                     lanes.append(lane)
@@ -63,77 +75,149 @@ class _Queue:
         return self._view
 
 
-def _lane(name: str, jobs: LaneOfJobs, now: float) -> Lane:
+def _lane(name: str, jobs: Jobs, now: float) -> Lane:
     savable, deadline = jobs.savable(now)
     return Lane(name, LANES[name], len(jobs), jobs.oldest_arrival() or 0.0, savable, deadline)
+
+
+class _Gpus:
+    """The view of each GPU and their sum, both renewed only for those that changed."""
+
+    def __init__(self, fleet: Fleet, devices: int) -> None:
+        self._fleet = fleet
+        self._views: list[GpuView | None] = [None] * devices
+        self._stale = dict.fromkeys(range(devices))
+        self._supply: dict[str, Supply] = {}
+        self._parts: list[tuple[list[str], float, int]] = [([], 0.0, 0)] * devices
+        self._power = 0.0
+
+    def changed(self, device: Device) -> None:
+        self._stale[device.index] = None
+
+    def look(self, world: World, device: Device) -> tuple[GpuView, Others]:
+        """One GPU as it is, and the sum of all others."""
+        if len(world.devices) == 1:
+            return self._view(device), NOBODY
+        for index in self._stale:
+            self._renew(index, world.devices[index])
+        self._stale.clear()
+        view = self._views[device.index]
+        if view is None:
+            raise AssertionError("every GPU was renewed at least once")
+        models, power, soon = self._parts[device.index]
+        supply = dict(self._supply)
+        for model in models:
+            _add(supply, model, -1, -power / len(models), -soon)
+        return view, Others(world.devices_up - 1, self._power - power, supply)
+
+    def _renew(self, index: int, device: Device) -> None:
+        view = self._views[index] = self._view(device)
+        models, power, soon = self._parts[index]
+        for model in models:
+            _add(self._supply, model, -1, -power / len(models), -soon)
+        self._power -= power
+        models, soon, power = [], 0, 0.0
+        if device.up:
+            models, soon = held(view)
+            power = view.slots * view.speed
+        self._power += power
+        for model in models:
+            _add(self._supply, model, 1, power / len(models), soon)
+        self._parts[index] = models, power, soon
+
+    def _view(self, device: Device) -> GpuView:
+        models, gpu = self._fleet.models, device.gpu
+        switch = Switch(device.switch_to, device.victims, device.switch_since) if device.switch_to is not None else None
+        residents = [Resident(m, models[m].size_mb, at, device.running[m]) for m, at in device.resident.items()]
+        return GpuView(gpu.name, device.vram_mb, gpu.slots, device.busy, tuple(residents), switch, False, gpu.speed)
+
+
+def _add(supply: dict[str, Supply], model: str, replicas: int, power: float, soon: int) -> None:
+    before = supply.get(model)
+    if before is None:
+        supply[model] = Supply(replicas, power, soon)
+    elif before.replicas + replicas == 0:
+        del supply[model]  # with whatever the rounding of sums has left
+    else:
+        supply[model] = Supply(before.replicas + replicas, before.power + power, before.soon + soon)
 
 
 class LivePolicy:
     """A `Driver`: builds the snapshot that a worker would see and carries out what the policy answers."""
 
-    def __init__(self, fleet: Fleet, jobs: dict[str, SimJob], result: Result, options: Options) -> None:
+    def __init__(self, fleet: Fleet, result: Result, options: Options) -> None:
         self._fleet = fleet
-        self._jobs = jobs
+        self._jobs: dict[str, SimJob] = {}
         self._result = result
         self._options = options
         self._queues = {q.name: _Queue(q.name, q.model, q.run_s) for q in fleet.queues.values()}
-        self._gpus: dict[int, tuple[int, GpuView]] = {}
+        self._order = {name: i for i, name in enumerate(self._queues)}
+        self._waiting: list[int] = []
+        self._by_number = list(self._queues.values())
+        self._gpus = _Gpus(fleet, len(fleet.gpus))
+        self._runs: dict[str, float] = {}
+        self._of_model: dict[str, list[_Queue]] = {}
+        for queue in self._queues.values():
+            self._of_model.setdefault(queue.model, []).append(queue)
+            self._learned(queue)
 
     def arrived(self, job: SimJob) -> None:
         queue = self._queues[job.queue]
-        queue.lanes[job.priority].add(job.id, job.arrive_s, job.deadline)
+        if not queue.waiting:
+            insort(self._waiting, self._order[job.queue])
+        queue.waiting.add(job.priority, job.id, job.arrive_s, job.deadline, tenant=job.tenant, agent=job.agent)
+        self._jobs[job.id] = job
         queue.changed()
 
     def finished(self, job: SimJob, device: Device) -> None:
-        self._queues[job.queue].learn(job.run_s)
+        queue = self._queues[job.queue]
+        queue.waiting.correct(job.tenant, job.agent, job.run_s - device.charged.pop(job.id))
+        queue.learn(job.run_s)
+        self._learned(queue)
+
+    def returned(self, job: SimJob, device: Device) -> None:
+        self._queues[job.queue].waiting.correct(job.tenant, job.agent, -device.charged.pop(job.id))
+        self.arrived(job)
+
+    def changed(self, device: Device) -> None:
+        self._gpus.changed(device)
+
+    def _learned(self, queue: _Queue) -> None:
+        longest = max([q.run_s for q in self._of_model[queue.model]])
+        self._runs = {**self._runs, queue.model: longest}
 
     def decide(self, world: World, device: Device) -> None:
         now = world.now
+        view, others = self._gpus.look(world, device)
         snapshot = Snapshot(
             now,
-            tuple([queue.view(now) for queue in self._queues.values()]),
-            tuple([self._gpu(world, d) for d in world.devices]),
+            tuple([self._by_number[i].view(now) for i in self._waiting]),
+            view,
             self._fleet.models,
+            self._runs,
             self._fleet.max_wait_s,
+            others,
         )
         began = perf_counter_ns()
-        decisions = decide(snapshot, device.gpu.name, self._options)
-        self._result.decision_ns.append(perf_counter_ns() - began)
+        decisions = decide(snapshot, self._options)
+        self._result.decision_ns.add(perf_counter_ns() - began)
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(world, device, decision)
             elif isinstance(decision, Load):
                 world.switch(device, decision.model, decision.victims, decision.reason)
+            elif isinstance(decision, GiveUp):
+                world.give_up(device)
             elif decision.until is not None:
                 world.wake(device, decision.until)
 
     def _run(self, world: World, device: Device, run: Run) -> None:
         queue = self._queues[run.queue]
-        lane = queue.lanes[run.lane]
-        job = lane.pick(run.selector, world.now)
+        job = queue.waiting.take(run.lane, run.selector, world.now, queue.run_s)
         if job is None:
             raise HotsetError(f"The policy granted a run of {run.queue} where nothing waits.")
-        lane.remove(job)
+        device.charged[job] = queue.run_s
         queue.changed()
-        world.start(device, self._jobs[job])
-
-    def _gpu(self, world: World, device: Device) -> GpuView:
-        known = self._gpus.get(device.index)
-        if known is not None and known[0] == device.version:
-            return known[1]
-        models = world.fleet.models
-        view = GpuView(
-            name=device.gpu.name,
-            vram_mb=device.vram_mb,
-            slots=device.gpu.slots,
-            busy=device.busy,
-            residents=tuple(
-                [Resident(m, models[m].size_mb, at, device.running[m]) for m, at in device.resident.items()]
-            ),
-            switch=(
-                Switch(device.switch_to, device.victims, device.switch_since) if device.switch_to is not None else None
-            ),
-            speed=device.gpu.speed,
-        )
-        self._gpus[device.index] = (device.version, view)
-        return view
+        if not queue.waiting:
+            del self._waiting[bisect_left(self._waiting, self._order[run.queue])]
+        world.start(device, self._jobs.pop(job))

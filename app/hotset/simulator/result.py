@@ -3,19 +3,97 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from math import exp, log
 from typing import Any
 
 #: Sums of floats: a start this little after its deadline is in time.
 _EPSILON_S = 1e-9
 
 
+#: Figures are kept one by one up to so many, then as a histogram: memory does not grow with the jobs.
+EXACT = 100_000
+#: Width of a bucket: percentiles from the histogram are within half of it (0.25 %).
+_GROWTH = log(1.005)
+
+
+class Figures:
+    """Many figures ≥ 0 in little memory. Count, mean and maximum are exact; percentiles are up to `EXACT` figures,
+    and beyond that within 0.25 % (a histogram with buckets that grow by 0.5 %: Masson et al. 2019, DDSketch)."""
+
+    __slots__ = ("_buckets", "_exact", "count", "maximum", "total")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = 0.0
+        self.maximum = 0.0
+        self._exact: array[float] = array("d")
+        self._buckets: dict[int, int] = {}
+
+    def add(self, figure: float) -> None:
+        self.count += 1
+        self.total += figure
+        if figure > self.maximum:
+            self.maximum = figure
+        self._exact.append(figure)
+        if len(self._exact) >= EXACT:
+            self._fold()
+
+    def _fold(self) -> None:
+        buckets = self._buckets
+        for figure in self._exact:
+            bucket = round(log(figure) / _GROWTH) if figure > 1e-9 else _ZERO
+            buckets[bucket] = buckets.get(bucket, 0) + 1
+        del self._exact[:]
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.count if self.count else 0.0
+
+    def percentiles(self, parts: Sequence[float]) -> list[float]:
+        """For each part: the smallest figure that more than that part of the figures does not exceed; 0 of none."""
+        return percentiles([self], parts)
+
+
+#: The bucket of nothing.
+_ZERO = -(10**9)
+
+
+def percentiles(several: Iterable[Figures], parts: Sequence[float]) -> list[float]:
+    """Of all their figures together."""
+    counted: dict[int, int] = {}
+    exact: list[float] = []
+    for figures in several:
+        if figures.count > len(figures._exact):
+            figures._fold()
+            for bucket, count in figures._buckets.items():
+                counted[bucket] = counted.get(bucket, 0) + count
+        else:
+            exact.extend(figures._exact)
+    if not counted:
+        exact.sort()
+        return [percentile(exact, part) for part in parts]
+    for figure in exact:
+        bucket = round(log(figure) / _GROWTH) if figure > 1e-9 else _ZERO
+        counted[bucket] = counted.get(bucket, 0) + 1
+    ordered, total = sorted(counted.items()), sum(counted.values())
+    return [_in_buckets(ordered, min(total - 1, int(part * total))) for part in parts]
+
+
+def _in_buckets(ordered: Sequence[tuple[int, int]], rank: int) -> float:
+    for bucket, count in ordered:
+        rank -= count
+        if rank < 0:
+            return exp(bucket * _GROWTH) if bucket != _ZERO else 0.0
+    return 0.0
+
+
 @dataclass(slots=True)
 class QueueResult:
-    """Waits are model seconds from arrival to start, in order of start."""
+    """Waits are model seconds from arrival to start."""
 
-    waits: array[float] = field(default_factory=lambda: array("d"))
+    waits: Figures = field(default_factory=Figures)
     deadline_missed: int = 0
 
 
@@ -34,12 +112,12 @@ class Result:
     busy_slot_s: float = 0.0
     loading_slot_s: float = 0.0
     draining_slot_s: float = 0.0
-    decision_ns: array[int] = field(default_factory=lambda: array("q"))
+    decision_ns: Figures = field(default_factory=Figures)
     wall_s: float = 0.0
 
     def started(self, queue: str, wait_s: float, deadline_s: float) -> None:
         of_queue = self.queues[queue]
-        of_queue.waits.append(wait_s)
+        of_queue.waits.add(wait_s)
         if wait_s > deadline_s + _EPSILON_S:
             of_queue.deadline_missed += 1
         if wait_s > self.max_wait_s + _EPSILON_S:
@@ -47,7 +125,7 @@ class Result:
 
     @property
     def jobs(self) -> int:
-        return sum(len(q.waits) for q in self.queues.values())
+        return sum(q.waits.count for q in self.queues.values())
 
     @property
     def makespan_s(self) -> float:
@@ -62,8 +140,7 @@ class Result:
         """The object that formats.md describes. Without jobs all figures are 0."""
         jobs = self.jobs
         work = self.work_slot_s
-        waits = sorted(wait for q in self.queues.values() for wait in q.waits)
-        decisions = sorted(self.decision_ns)
+        decision_p50, decision_p99 = self.decision_ns.percentiles((0.5, 0.99))
         return {
             "policy": self.policy,
             "jobs": jobs,
@@ -74,21 +151,21 @@ class Result:
             "swaps_per_1000": _ratio(self.swaps * 1000.0, jobs),
             "load_share": _ratio(self.loading_slot_s, work),
             "drain_share": _ratio(self.draining_slot_s, work),
-            "wait_s": _waits(waits),
+            "wait_s": _waits([q.waits for q in self.queues.values()]),
             "queues": {
                 name: {
-                    "jobs": len(q.waits),
-                    "wait_s": _waits(sorted(q.waits)),
+                    "jobs": q.waits.count,
+                    "wait_s": _waits([q.waits]),
                     "deadline_missed": q.deadline_missed,
                 }
                 for name, q in self.queues.items()
             },
             "deadline_missed": self.deadline_missed,
             "max_wait_violations": self.max_wait_violations,
-            "decisions": len(decisions),
+            "decisions": self.decision_ns.count,
             "decision_us": {
-                "p50": percentile(decisions, 0.5) / 1000,
-                "p99": percentile(decisions, 0.99) / 1000,
+                "p50": decision_p50 / 1000,
+                "p99": decision_p99 / 1000,
             },
             "simulated_jobs_per_s": _ratio(jobs, self.wall_s),
         }
@@ -101,13 +178,14 @@ def percentile(ordered: Sequence[float], part: float) -> float:
     return ordered[min(len(ordered) - 1, int(part * len(ordered)))]
 
 
-def _waits(ordered: Sequence[float]) -> dict[str, float]:
+def _waits(several: Sequence[Figures]) -> dict[str, float]:
+    p50, p95, p99 = percentiles(several, (0.5, 0.95, 0.99))
     return {
-        "mean": sum(ordered) / len(ordered) if ordered else 0.0,
-        "p50": percentile(ordered, 0.5),
-        "p95": percentile(ordered, 0.95),
-        "p99": percentile(ordered, 0.99),
-        "max": ordered[-1] if ordered else 0.0,
+        "mean": _ratio(sum(f.total for f in several), sum(f.count for f in several)),
+        "p50": p50,
+        "p95": p95,
+        "p99": p99,
+        "max": max((f.maximum for f in several), default=0.0),
     }
 
 

@@ -7,7 +7,9 @@ through the world, which alone changes state, keeps the figures and writes the t
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
@@ -17,34 +19,51 @@ from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.result import QueueResult, Result
 
 Trace = Callable[[Mapping[str, object]], None]
-#: Called now and then with (jobs finished, jobs in all).
+#: Called now and then with (jobs finished, jobs in all; 0 while that is not known).
 Progress = Callable[[int, int], None]
 
-_FINISH, _LOADED, _WAKE = 0, 1, 2
-_Event = tuple[float, int, int, "Device", SimJob | None]
+_FINISH, _LOADED, _WAKE, _DOWN, _UP = range(5)
+_Event = tuple[float, int, int, int, "Device", SimJob | None]
+#: Up to so many GPUs all of them look when something happens that concerns all; of more, the few best placed.
+ALL_LOOK, FEW_LOOK = 8, 2
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A GPU that is away from one moment to another: what ran on it starts again elsewhere, what it held is lost."""
+
+    gpu: str
+    from_s: float
+    until_s: float = float("inf")
 
 
 class Device:
-    """One simulated GPU. Only the world changes it; `version` rises with each change."""
+    """One simulated GPU. Only the world changes it, but for `reserved` (slots that a driver has promised) and
+    `charged` (what a driver has charged for the jobs that run)."""
 
     __slots__ = (
         "_draining_idle",
         "_loading_idle",
         "busy",
+        "charged",
+        "epoch",
         "free_mb",
         "gpu",
         "index",
         "loading",
+        "offered",
         "reason",
+        "reserved",
         "resident",
         "running",
         "switch_since",
         "switch_to",
+        "up",
         "used",
-        "version",
         "victims",
         "vram_mb",
         "wake_at",
+        "work",
     )
 
     def __init__(self, index: int, gpu: Gpu, vram_mb: float) -> None:
@@ -61,14 +80,19 @@ class Device:
         self.switch_since = 0.0
         self.loading = False
         self.reason = ""
-        self.version = 0
+        self.up = True
+        self.epoch = 0  # rises when it goes away: what was under way then never ends
+        self.reserved = 0
+        self.charged: dict[str, float] = {}
+        self.work: dict[str, SimJob] = {}
+        self.offered: tuple[str, ...] | None = None  # for `World._offer`
         self.wake_at: float | None = None
         self._loading_idle = 0
         self._draining_idle = 0
 
     @property
     def free_slots(self) -> int:
-        return self.gpu.slots - self.busy
+        return self.gpu.slots - self.busy - self.reserved
 
     def runs(self, model: str) -> bool:
         """May a job on this model start now, as far as VRAM goes?"""
@@ -82,6 +106,11 @@ class Driver(Protocol):
 
     def finished(self, job: SimJob, device: Device) -> None: ...
 
+    def returned(self, job: SimJob, device: Device) -> None:
+        """It ran on a GPU that went away, and waits again."""
+
+    def changed(self, device: Device) -> None: ...
+
     def decide(self, world: World, device: Device) -> None: ...
 
 
@@ -91,11 +120,12 @@ class World:
     def __init__(
         self,
         fleet: Fleet,
-        jobs: Sequence[SimJob],
+        jobs: Iterable[SimJob],
         driver: Driver,
         result: Result,
         *,
         unlimited: bool = False,
+        outages: Sequence[Outage] = (),
         trace: Trace | None = None,
         progress: Progress | None = None,
     ) -> None:
@@ -104,6 +134,7 @@ class World:
         self.model_of = {name: queue.model for name, queue in fleet.queues.items()}
         self.devices = [Device(i, gpu, float("inf") if unlimited else gpu.vram_mb) for i, gpu in enumerate(fleet.gpus)]
         self._jobs = jobs
+        self.devices_up = len(self.devices)
         self._driver = driver
         self._result = result
         self._trace = trace
@@ -112,50 +143,75 @@ class World:
         self._sequence = 0
         self._waiting = 0
         self._finished = 0
+        self._ended = 0.0
         self._slots = sum(gpu.slots for gpu in fleet.gpus)
         self._busy = self._loading_idle = self._draining_idle = 0
         self._dirty: set[int] = set()
-        self._check()
+        self._fits: set[str] = set()
+        # Who could take a job at once: GPUs with a free slot, by model, and those that could load another model.
+        self._holders: dict[str, dict[int, None]] = {name: {} for name in fleet.models}
+        self._empty: dict[int, None] = {}
+        self._partly: dict[int, None] = {}
+        for device in self.devices:
+            self._changed(device)
+        for outage in outages:
+            device = self.devices[[gpu.name for gpu in fleet.gpus].index(outage.gpu)]
+            self._push(outage.from_s, _DOWN, device, None)
+            if outage.until_s < float("inf"):
+                self._push(outage.until_s, _UP, device, None)
 
-    def _check(self) -> None:
-        for name in {job.queue for job in self._jobs}:
-            model = self.fleet.models[self.model_of[name]]
-            if not any(model.size_mb <= device.vram_mb for device in self.devices):
-                raise InvalidFleet(
-                    f"{model.name} of queue {name} needs {model.size_mb:.0f} MiB; no GPU has that much.",
-                    remedy="Give the queue a smaller model, or the fleet a larger GPU.",
-                )
+    def _check(self, queue: str) -> None:
+        model = self.fleet.models[self.model_of[queue]]
+        if not any(model.size_mb <= device.vram_mb for device in self.devices):
+            raise InvalidFleet(
+                f"{model.name} of queue {queue} needs {model.size_mb:.0f} MiB; no GPU has that much.",
+                remedy="Give the queue a smaller model, or the fleet a larger GPU.",
+            )
+        self._fits.add(queue)
 
     # ---- time --------------------------------------------------------------------------------------------
 
     def run(self) -> None:
         """To the last finish. HotsetError if the driver leaves jobs waiting for ever."""
         began = perf_counter()
-        jobs, events, total = self._jobs, self._events, len(self._jobs)
-        step = max(1, total // 100)
-        reported = arrived = 0
-        while self._finished < total:
+        events = self._events
+        total = len(self._jobs) if isinstance(self._jobs, Sized) else 0
+        step = max(1, total // 100) if total else 10_000
+        jobs = iter(self._jobs)
+        job = next(jobs, None)
+        self._result.first_arrival_s = job.arrive_s if job is not None else 0.0
+        reported = 0
+        while job is not None or self._waiting or self._busy:
             moment = events[0][0] if events else float("inf")
-            if arrived < total and jobs[arrived].arrive_s <= moment:
-                moment = jobs[arrived].arrive_s
+            if job is not None and job.arrive_s < moment:
+                moment = job.arrive_s
             if moment == float("inf"):
-                raise HotsetError(
-                    f"{self._waiting} jobs wait for ever after {self.now:.0f} s: the policy has stalled.",
-                    remedy="Please report it with the fleet and the jobs file.",
-                )
+                if not self._second_look():
+                    raise HotsetError(
+                        f"{self._waiting} jobs wait for ever after {self.now:.0f} s: the policy has stalled.",
+                        remedy="Please report it with the fleet and the jobs file.",
+                    )
+                continue
             self._advance(moment)
             while events and events[0][0] <= moment:
                 self._happen(*heapq.heappop(events)[2:])
-            while arrived < total and jobs[arrived].arrive_s <= moment:
-                self._arrive(jobs[arrived])
-                arrived += 1
+            while job is not None and job.arrive_s <= moment:
+                self._arrive(job)
+                job = next(jobs, None)
             self._decide()
             if self._progress is not None and self._finished - reported >= step:
                 reported = self._finished
                 self._progress(reported, total)
-        self._result.first_arrival_s = jobs[0].arrive_s if jobs else 0.0
-        self._result.last_finish_s = self.now if jobs else 0.0
+        self._result.last_finish_s = self._ended
         self._result.wall_s = perf_counter() - began
+
+    def _second_look(self) -> bool:
+        """Before a stall is told: in a large fleet only few have looked."""
+        if len(self.devices) <= ALL_LOOK:
+            return False
+        self._dirty.update(range(len(self.devices)))
+        self._decide()
+        return bool(self._events)
 
     def wake(self, device: Device, at: float) -> None:
         """Look at the device again at that moment, unless an earlier look is due already."""
@@ -175,29 +231,83 @@ class World:
 
     def _push(self, at: float, kind: int, device: Device, job: SimJob | None) -> None:
         self._sequence += 1
-        heapq.heappush(self._events, (at, self._sequence, kind, device, job))
+        heapq.heappush(self._events, (at, self._sequence, kind, device.epoch, device, job))
 
     def _decide(self) -> None:
+        """In the order of the GPUs; who looks on account of an earlier decision looks now as well, if behind it."""
         dirty = self._dirty
-        for device in self.devices:
-            if device.index in dirty:
-                dirty.discard(device.index)
-                self._driver.decide(self, device)
+        if len(self.devices) <= ALL_LOOK:
+            for device in self.devices:
+                if device.index in dirty:
+                    dirty.discard(device.index)
+                    if device.up:
+                        self._driver.decide(self, device)
+            return
+        while dirty:  # each turn has a switch that began: it ends when all GPUs switch
+            for index in sorted(dirty):
+                dirty.discard(index)
+                if self.devices[index].up:
+                    self._driver.decide(self, self.devices[index])
 
-    def _all_dirty(self) -> None:
-        self._dirty.update(range(len(self.devices)))
+    def _look(self, model: str | None) -> None:
+        """Something happened that concerns all: let them look, or of many the few that could act at once.
+
+        Those that are full look at their next finish. Of the others one that holds the model is enough.
+        """
+        if len(self.devices) <= ALL_LOOK:
+            self._dirty.update(range(len(self.devices)))
+            return
+        holders = self._holders[model] if model is not None else None
+        if holders:
+            self._dirty.add(next(iter(holders)))
+            return
+        size = self.fleet.models[model].size_mb if model is not None else 0.0
+        found = 0
+        for index in (*islice(self._empty, 50), *islice(self._partly, 50)):
+            if self.devices[index].vram_mb >= size:
+                self._dirty.add(index)
+                found += 1
+                if found == FEW_LOOK:
+                    return
+
+    def _offer(self, device: Device) -> None:
+        """Keep who could take a job at once, as `_look` needs it."""
+        if device.offered is not None:
+            for model in device.offered:
+                self._holders[model].pop(device.index, None)
+            self._empty.pop(device.index, None)
+            self._partly.pop(device.index, None)
+            device.offered = None
+        if device.up and device.free_slots > 0:
+            device.offered = tuple([m for m in device.resident if m not in device.victims])
+            for model in device.offered:
+                self._holders[model][device.index] = None
+            if device.switch_to is None:
+                (self._partly if device.busy else self._empty)[device.index] = None
 
     # ---- what happens ------------------------------------------------------------------------------------
 
     def _arrive(self, job: SimJob) -> None:
+        if job.queue not in self._fits:
+            self._check(job.queue)
         self._waiting += 1
         if self._trace is not None:
             self._trace({"t": self.now, "event": "arrive", "job": job.id, "queue": job.queue})
         self._driver.arrived(job)
-        self._all_dirty()
+        self._look(self.model_of[job.queue])
 
-    def _happen(self, kind: int, device: Device, job: SimJob | None) -> None:
-        if kind == _FINISH and job is not None:
+    def _happen(self, kind: int, epoch: int, device: Device, job: SimJob | None) -> None:
+        if kind == _DOWN:
+            self._down(device)
+        elif kind == _UP:
+            device.up = True
+            self.devices_up += 1
+            self._slots += device.gpu.slots
+            self._dirty.add(device.index)
+            self._changed(device)
+        elif epoch != device.epoch:
+            pass  # the GPU went away meanwhile
+        elif kind == _FINISH and job is not None:
             self._finish(device, job)
         elif kind == _LOADED:
             self._loaded(device)
@@ -207,7 +317,9 @@ class World:
 
     def _finish(self, device: Device, job: SimJob) -> None:
         self._finished += 1
+        self._ended = self.now
         self._busy -= 1
+        del device.work[job.id]
         device.busy -= 1
         device.running[self.model_of[job.queue]] -= 1
         if self._trace is not None:
@@ -238,8 +350,34 @@ class World:
         device.loading = False
         if self._trace is not None:
             self._trace({"t": self.now, "event": "loaded", "gpu": device.gpu.name, "model": model})
-        self._all_dirty()
+        self._dirty.add(device.index)
+        if len(self.devices) <= ALL_LOOK:
+            self._look(None)
         self._changed(device)
+
+    def _down(self, device: Device) -> None:
+        """Gone, with its models; its jobs wait again."""
+        device.up = False
+        device.epoch += 1
+        self.devices_up -= 1
+        self._slots -= device.gpu.slots
+        self._busy -= device.busy
+        device.busy = 0
+        device.switch_to, device.victims, device.loading, device.wake_at = None, (), False, None
+        device.resident.clear()
+        device.running.clear()
+        device.used.clear()
+        device.free_mb = device.vram_mb
+        lost, device.work = device.work, {}
+        for job in lost.values():
+            self._waiting += 1
+            if self._trace is not None:
+                ended = {"t": self.now, "event": "finish", "gpu": device.gpu.name, "job": job.id, "outcome": "retried"}
+                self._trace(ended)
+            self._driver.returned(job, device)
+            self._look(self.model_of[job.queue])
+        self._changed(device)
+        self._look(None)
 
     def _drain(self, device: Device) -> None:
         """Evict the victims that run nothing; load when all are gone."""
@@ -281,8 +419,9 @@ class World:
         self._push(self.now + model.load_s / device.gpu.speed, _LOADED, device, None)
 
     def _changed(self, device: Device) -> None:
-        device.version += 1
-        idle = device.free_slots
+        self._driver.changed(device)
+        self._offer(device)
+        idle = device.gpu.slots - device.busy
         loading = idle if device.loading else 0
         draining = idle if device.switch_to is not None and not device.loading else 0
         self._loading_idle += loading - device._loading_idle
@@ -294,11 +433,12 @@ class World:
     def start(self, device: Device, job: SimJob) -> None:
         """Run the job now. HotsetError if the model is not there or no slot is free: a driver's bug."""
         model = self.model_of[job.queue]
-        if not device.runs(model) or device.busy >= device.gpu.slots:
+        if not device.runs(model) or device.free_slots <= 0:
             raise HotsetError(f"Job {job.id} was started on {device.gpu.name} without a slot or its model.")
         self._waiting -= 1
         self._busy += 1
         device.busy += 1
+        device.work[job.id] = job
         device.running[model] += 1
         device.used[model] = self.now
         self._result.started(job.queue, self.now - job.arrive_s, job.deadline_s)
@@ -317,9 +457,22 @@ class World:
         device.reason = reason
         self._drain(device)
         self._changed(device)
-        for other in self.devices:  # the others see another hot set: let them look again
-            if other is not device:
-                self._dirty.add(other.index)
+        self._look(None)  # the others see another hot set
+        self._dirty.discard(device.index)
+
+    def give_up(self, device: Device) -> None:
+        """End the switch, which still drains; victims that are gone stay gone."""
+        if device.loading:
+            raise HotsetError(f"{device.gpu.name} already loads {device.switch_to}.")
+        device.switch_to, device.victims = None, ()
+        self._changed(device)
+        self._look(None)
+        self._dirty.discard(device.index)
+
+    def reserve(self, device: Device, slots: int) -> None:
+        """So many of its free slots are promised to jobs that wait for a load."""
+        device.reserved = slots
+        self._changed(device)
 
 
 def new_result(policy: str, fleet: Fleet) -> Result:

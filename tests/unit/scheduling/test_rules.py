@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-
-import pytest
 
 from hotset.fleet import Model
 from hotset.scheduling import (
     Decision,
+    GiveUp,
     GpuView,
     Lane,
     Load,
@@ -20,6 +20,7 @@ from hotset.scheduling import (
     Switch,
     Wait,
     decide,
+    others,
 )
 
 MODELS = {"tiny": Model("tiny", 800, 2.0), "qwen": Model("qwen", 2500, 5.0), "deep": Model("deep", 3200, 6.0)}
@@ -55,12 +56,18 @@ def hot(*models: str, running: dict[str, int] | None = None, since: float = 1000
     return replace(EMPTY, residents=residents, busy=sum(runs.values()), **view)  # type: ignore[arg-type]
 
 
-def snapshot(*queues: QueueView, gpus: tuple[GpuView, ...] = (EMPTY,), max_wait_s: float = 900.0) -> Snapshot:
-    return Snapshot(NOW, queues, gpus, MODELS, max_wait_s)
+def snapshot(
+    *queues: QueueView,
+    gpu: GpuView = EMPTY,
+    rest: tuple[GpuView, ...] = (),
+    models: Mapping[str, Model] = MODELS,
+    max_wait_s: float = 900.0,
+) -> Snapshot:
+    return Snapshot(NOW, queues, gpu, models, RUN_S, max_wait_s, others(rest))
 
 
-def answer(*queues: QueueView, gpu: GpuView = EMPTY, others: tuple[GpuView, ...] = ()) -> tuple[Decision, ...]:
-    return decide(snapshot(*queues, gpus=(gpu, *others)), gpu.name)
+def answer(*queues: QueueView, gpu: GpuView = EMPTY, rest: tuple[GpuView, ...] = ()) -> tuple[Decision, ...]:
+    return decide(snapshot(*queues, gpu=gpu, rest=rest))
 
 
 def runs(decisions: tuple[Decision, ...]) -> list[tuple[str, str, str]]:
@@ -80,11 +87,6 @@ def test_nothing_waits() -> None:
     assert isinstance(answer()[0], Wait)
 
 
-def test_unknown_gpu_is_a_key_error() -> None:
-    with pytest.raises(KeyError):
-        decide(snapshot(), "gpu9")
-
-
 def test_all_free_slots_are_granted_at_once() -> None:
     assert runs(answer(queue("tiny", lane(5)), gpu=hot("tiny"))) == [("tiny", "normal", "savable")] * 2
     assert len(runs(answer(queue("tiny", lane(5)), gpu=hot("tiny", running={"tiny": 1})))) == 1
@@ -95,13 +97,13 @@ def test_savable_jobs_go_by_deadline_and_before_the_hopeless() -> None:
     gpu = hot("tiny", "qwen", running={"tiny": 1})
     early, late = queue("qwen", lane(slack=20)), queue("tiny", lane(slack=30))
     assert runs(answer(late, early, gpu=gpu)) == [("qwen", "normal", "savable")]
-    hopeless = queue("tiny", lane(slack=None, age=200))
+    hopeless = queue("tiny", lane(slack=None, age=50))
     assert runs(answer(hopeless, early, gpu=gpu)) == [("qwen", "normal", "savable")]
     assert runs(answer(hopeless, gpu=gpu)) == [("tiny", "normal", "oldest")]
 
 
 def test_a_lane_with_both_kinds_serves_the_savable_first() -> None:
-    both = queue("tiny", lane(2, age=200, savable=1, slack=10))
+    both = queue("tiny", lane(2, age=50, savable=1, slack=10))
     assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal", "savable"), ("tiny", "normal", "oldest")]
 
 
@@ -122,6 +124,22 @@ def test_an_overdue_job_goes_before_any_priority() -> None:
 def test_of_two_overdue_jobs_the_older_goes_first() -> None:
     gpu = hot("tiny", "qwen", running={"tiny": 1})
     assert runs(answer(queue("tiny", lane(age=600)), queue("qwen", lane(age=700)), gpu=gpu))[0][0] == "qwen"
+
+
+def test_a_hopeless_job_is_served_first_once_it_waits_out_of_proportion() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    others_ = queue("qwen", lane(12))  # 49 s for all on two slots
+    assert runs(answer(others_, queue("tiny", lane(age=70, slack=None)), gpu=gpu)) == [("qwen", "normal", "savable")]
+    assert runs(answer(others_, queue("tiny", lane(age=80, slack=None)), gpu=gpu)) == [("tiny", "normal", "overdue")]
+    urgent = queue("qwen", lane(12, priority=3))
+    assert runs(answer(urgent, queue("tiny", lane(age=80, slack=None)), gpu=gpu)) == [("qwen", "urgent", "savable")]
+
+
+def test_of_those_that_can_wait_or_are_hopeless_the_shortest_goes_first() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    for slack in (500.0, None):
+        two = (queue("qwen", lane(age=40, slack=slack)), queue("tiny", lane(age=5, slack=slack)))
+        assert runs(answer(*two, gpu=gpu))[0][0] == "tiny"
 
 
 # ---- suspects ----------------------------------------------------------------------------------------------------
@@ -167,6 +185,21 @@ def test_an_empty_gpu_loads_by_jobs_for_the_seconds() -> None:
     assert load(answer(queue("deep", lane(1, age=500)), queue("qwen", lane(1)))) == ("deep", ()), "age weighs"
 
 
+def test_a_handful_on_an_idle_gpu_is_planned_with_its_deadlines() -> None:
+    jobs = (queue("tiny", lane(3)), queue("qwen", lane(2, slack=6)))
+    assert load(answer(*jobs)) == ("qwen", ()), "tiny first would be too late for both of qwen"
+    assert load(answer(jobs[0], queue("qwen", lane(2, slack=None)))) == ("tiny", ())
+    assert load(answer(jobs[0], queue("qwen", lane(10, slack=6)))) == ("tiny", ()), "no handful: jobs for the seconds"
+
+
+def test_long_runs_do_not_join_when_a_better_bargain_could_have_the_place_sooner() -> None:
+    models = {**MODELS, "long": Model("long", 1000, 1.0), "wide": Model("wide", 3200, 1.0)}
+    gpu, long, wide = hot("tiny"), QueueView("l", "long", 25.0, (lane(3),)), QueueView("w", "wide", 12.0, (lane(2),))
+    assert load(decide(snapshot(queue("tiny", lane()), long, wide, gpu=gpu, models=models))) is None
+    assert load(decide(snapshot(queue("tiny", lane(40)), long, wide, gpu=gpu, models=models))) == ("long", ())
+    assert load(decide(snapshot(queue("tiny", lane()), long, gpu=gpu, models=models))) == ("long", ())
+
+
 def test_priority_weighs_in_the_choice_of_the_next_model() -> None:
     two = (queue("qwen", lane(2)), queue("deep", lane(2, priority=3)))
     assert load(answer(*two)) == ("deep", ())
@@ -203,18 +236,18 @@ def test_an_overdue_job_is_chosen_before_a_better_bargain() -> None:
 def test_victims_are_a_minimal_set_of_least_harm() -> None:
     models = {**MODELS, "a": Model("a", 1000, 9.0), "b": Model("b", 1000, 1.0)}
     gpu = GpuView("gpu0", 3686, 2, residents=(Resident("a", 1000, 0), Resident("b", 1000, 0), Resident("tiny", 800, 0)))
-    shot = Snapshot(NOW, (QueueView("q", "qwen", 8, (lane(),)),), (gpu,), models, 900)
+    shot = snapshot(QueueView("q", "qwen", 8, (lane(),)), gpu=gpu, models=models)
     # 1614 MiB are missing: any two of them would do (a+b, a+tiny, b+tiny): b and tiny are the cheapest to load again.
-    assert load(decide(shot, "gpu0")) == ("qwen", ("b", "tiny"))
+    assert load(decide(shot)) == ("qwen", ("b", "tiny"))
     busy = replace(gpu, busy=1, residents=(gpu.residents[0], replace(gpu.residents[1], running=1), gpu.residents[2]))
-    assert load(decide(replace(shot, gpus=(busy,)), "gpu0")) == ("qwen", ("a", "tiny"))
+    assert load(decide(replace(shot, gpu=busy))) == ("qwen", ("a", "tiny"))
 
 
 def test_a_model_with_waiting_work_is_the_last_to_go() -> None:
     gpu = hot("tiny", "qwen")
     models = {**MODELS, "half": Model("half", 700, 3.0)}
-    shot = Snapshot(NOW, (QueueView("h", "half", 5, (lane(),)), queue("tiny", lane(3))), (gpu,), models, 900)
-    assert load(decide(shot, "gpu0")) == ("half", ("qwen",))
+    shot = snapshot(QueueView("h", "half", 5, (lane(),)), queue("tiny", lane(3)), gpu=gpu, models=models)
+    assert load(decide(shot)) == ("half", ("qwen",))
 
 
 def test_a_strangers_model_counts_and_may_go() -> None:
@@ -227,17 +260,17 @@ def test_many_residents_are_taken_one_by_one() -> None:
     residents = tuple(Resident(f"m{i}", 300, 0) for i in range(12))
     models = {**MODELS, **{r.model: Model(r.model, 300, 1.0 + i) for i, r in enumerate(residents)}}
     gpu = GpuView("gpu0", 3686, 2, residents=residents)
-    shot = Snapshot(NOW, (queue("tiny", lane()),), (gpu,), models, 900)
-    assert load(decide(shot, "gpu0")) == ("tiny", ("m0", "m1", "m2"))
+    shot = snapshot(queue("tiny", lane()), gpu=gpu, models=models)
+    assert load(decide(shot)) == ("tiny", ("m0", "m1", "m2"))
 
 
 def test_what_never_fits_is_never_loaded() -> None:
     models = {**MODELS, "huge": Model("huge", 9000, 30)}
-    shot = Snapshot(NOW, (QueueView("h", "huge", 5, (lane(age=800),)),), (hot("tiny"),), models, 900)
-    (wait,) = decide(shot, "gpu0")
+    shot = snapshot(QueueView("h", "huge", 5, (lane(age=800),)), gpu=hot("tiny"), models=models)
+    (wait,) = decide(shot)
     assert isinstance(wait, Wait)
     assert "9000 MiB" in wait.reason
-    (wait,) = decide(replace(shot, models=MODELS), "gpu0")
+    (wait,) = decide(replace(shot, models=MODELS))
     assert isinstance(wait, Wait)
     assert "not known" in wait.reason
 
@@ -254,20 +287,31 @@ def test_a_deadline_about_to_be_missed_forces_a_switch() -> None:
     assert load(answer(busy, queue("deep", lane(slack=None)), gpu=gpu)) is None, "hopeless already"
 
 
+def test_a_deadline_must_be_worth_what_others_lose_by_the_switch() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=2000)
+    # 8 s of drain and twice 6 s of load for each job of qwen; 80 s for each of deep's
+    assert load(answer(queue("qwen", lane(4)), queue("deep", lane(slack=20)), gpu=gpu)) == ("deep", ("qwen",))
+    assert load(answer(queue("qwen", lane(5)), queue("deep", lane(slack=20)), gpu=gpu)) is None
+    two = (queue("qwen", lane(5)), queue("deep", lane(2, slack=20)))
+    assert load(answer(*two, gpu=gpu)) == ("deep", ("qwen",))
+    one = (queue("qwen", lane(5)), queue("deep", lane(slack=20)))
+    assert load(decide(snapshot(*one, gpu=gpu), Options("deadlines"))) == ("deep", ("qwen",))
+
+
 def test_no_switch_before_the_minimum_residency() -> None:
-    work = (queue("qwen", lane(4)), queue("deep", lane(slack=24)))  # 57 s of work: 2 × 10 s, costs 14 s: × 0.84
-    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=16.6))) is None
-    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=16.8))) == ("deep", ("qwen",))
+    work = (queue("qwen", lane(4)), queue("deep", lane(slack=24)))  # little work: 2.5 × 20 s; it costs 14 s: × 0.84
+    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=41.7))) is None
+    assert load(answer(*work, gpu=hot("qwen", running={"qwen": 1}, since=41.9))) == ("deep", ("qwen",))
 
 
 def test_objectives_differ_in_patience() -> None:
-    work = (queue("qwen", lane(20)), queue("deep", lane(slack=10)))
+    work = (queue("qwen", lane(3)), queue("deep", lane(slack=10)))
     at = {}
     for objective in ("deadlines", "balanced", "throughput"):
         switched = [
             since
             for since in range(0, 400, 5)
-            if load(decide(snapshot(*work, gpus=(hot("qwen", since=since),)), "gpu0", Options(objective)))
+            if load(decide(snapshot(*work, gpu=hot("qwen", since=since)), Options(objective)))
         ]
         at[objective] = min(switched)
     assert at["deadlines"] < at["balanced"] < at["throughput"]
@@ -284,6 +328,32 @@ def test_an_older_overdue_job_keeps_its_model_hot() -> None:
     gpu = hot("qwen", running={"qwen": 1})
     assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(age=570)), gpu=gpu)) is None
     assert load(answer(queue("qwen", lane(4, age=600)), queue("deep", lane(slack=20)), gpu=gpu)) is None
+
+
+def test_nothing_comes_between_while_an_overdue_job_waits_for_its_switch() -> None:
+    models = {**MODELS, "mini": Model("mini", 700, 1.0)}
+    late, stale = queue("deep", lane(age=560, slack=None)), QueueView("m", "mini", 2.0, (lane(age=300, slack=None),))
+    # Both came just now. The switch to deep needs both places, mini one.
+    gpu = replace(hot("tiny", "qwen"), residents=(Resident("tiny", 800, NOW - 5), Resident("qwen", 2500, NOW - 9)))
+    busy = (queue("tiny", lane()), queue("qwen", lane()))
+    assert load(decide(snapshot(*busy, late, stale, gpu=gpu, models=models))) is None
+    idle = snapshot(queue("tiny", lane()), late, stale, gpu=gpu, models=models)
+    assert load(decide(idle)) is None, "in place of qwen, which is idle, mini would begin a residency of its own"
+    assert load(decide(replace(idle, queues=(queue("tiny", lane()), stale)))) == ("mini", ("qwen",))
+    roomy = snapshot(*busy, late, stale, gpu=replace(gpu, vram_mb=4000), models=models)
+    assert load(decide(roomy)) == ("mini", ()), "free VRAM is for anybody"
+
+
+def test_a_stale_job_forces_no_switch_before_an_overdue_one() -> None:
+    models = {**MODELS, "mini": Model("mini", 700, 1.0)}
+    residents = (Resident("tiny", 800, NOW - 300), Resident("qwen", 2500, NOW - 5))
+    gpu = replace(EMPTY, residents=residents)
+    stale = QueueView("m", "mini", 2.0, (lane(age=300, slack=None),))
+    busy = (queue("tiny", lane()), queue("qwen", lane()))
+    assert load(decide(snapshot(*busy, stale, gpu=gpu, models=models))) == ("mini", ("tiny",))
+    deep = replace(models["deep"], size_mb=2800)  # in place of qwen, which came just now
+    shot = snapshot(*busy, stale, queue("deep", lane(age=560, slack=None)), gpu=gpu, models={**models, "deep": deep})
+    assert load(decide(shot)) is None
 
 
 def test_a_full_gpu_decides_no_drain_yet() -> None:
@@ -312,6 +382,24 @@ def test_the_mind_is_not_changed() -> None:
     assert load(answer(queue("tiny", lane(9, age=899)), gpu=gpu)) is None
 
 
+def test_a_switch_that_drains_for_nobody_is_given_up() -> None:
+    """Its job was cancelled, or its queue paused: what is hot goes on."""
+    draining = hot("tiny", running={"tiny": 1}, switch=Switch("deep", ("tiny",), NOW - 5))
+    decisions = answer(queue("tiny", lane(3)), gpu=draining)
+    assert isinstance(decisions[0], GiveUp) and decisions[0].model == "deep"
+    assert runs(decisions) == [("tiny", "normal", "savable")]
+    assert isinstance(answer(gpu=draining)[0], GiveUp), "with nothing else to do, too"
+    kinds = [type(d) for d in answer(queue("qwen", lane(1)), gpu=draining)]
+    assert kinds == [GiveUp, Load], "and another may be loaded in its place"
+
+
+def test_a_switch_goes_on_while_somebody_waits_or_once_its_load_has_begun() -> None:
+    draining = hot("tiny", running={"tiny": 1}, switch=Switch("deep", ("tiny",), NOW - 5))
+    assert isinstance(answer(queue("deep", lane(1)), queue("tiny", lane(3)), gpu=draining)[0], Wait)
+    loads = hot("tiny", switch=Switch("deep", ("tiny",), NOW - 5))
+    assert isinstance(answer(queue("tiny", lane(3)), gpu=loads)[0], Wait)
+
+
 def test_the_answer_that_switches_grants_nothing_on_the_victims() -> None:
     decisions = answer(queue("qwen", lane(4)), queue("deep", lane(age=600)), gpu=hot("qwen", running={"qwen": 1}))
     assert load(decisions) == ("deep", ("qwen",))
@@ -326,25 +414,25 @@ def other(*models: str, name: str = "gpu1", switch: Switch | None = None) -> Gpu
 
 
 def test_one_job_is_left_to_the_gpu_that_holds_its_model() -> None:
-    (wait,) = answer(queue("qwen", lane(1)), others=(other("qwen"),))
+    (wait,) = answer(queue("qwen", lane(1)), rest=(other("qwen"),))
     assert isinstance(wait, Wait)
     assert "Other GPUs" in wait.reason
 
 
 def test_a_gpu_that_loads_the_model_counts_as_its_holder() -> None:
-    assert load(answer(queue("qwen", lane(1)), others=(other(switch=Switch("qwen", (), NOW)),))) is None
+    assert load(answer(queue("qwen", lane(1)), rest=(other(switch=Switch("qwen", (), NOW)),))) is None
     evicting = other("qwen", switch=Switch("deep", ("qwen",), NOW))
-    assert load(answer(queue("qwen", lane(1)), others=(evicting,))) == ("qwen", ())
+    assert load(answer(queue("qwen", lane(1)), rest=(evicting,))) == ("qwen", ())
 
 
 def test_a_long_backlog_is_replicated() -> None:
-    assert load(answer(queue("qwen", lane(20)), others=(other("qwen"),))) == ("qwen", ())
+    assert load(answer(queue("qwen", lane(20)), rest=(other("qwen"),))) == ("qwen", ())
 
 
 def test_backlogs_held_elsewhere_count_for_less() -> None:
     queues = (queue("qwen", lane(3, age=0)), queue("deep", lane(2, age=20)))
     assert load(answer(*queues)) == ("qwen", ())
-    assert load(answer(*queues, others=(other("qwen"),))) == ("deep", ())
+    assert load(answer(*queues, rest=(other("qwen"),))) == ("deep", ())
 
 
 def test_speed_divides_load_times() -> None:

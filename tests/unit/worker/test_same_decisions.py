@@ -30,7 +30,8 @@ from hotset.scheduling import Decision, Objective, Options, Snapshot, Wait
 from hotset.simulator import SimJob, simulate
 from hotset_worker import gpu as owners
 from hotset_worker.decision_log import DecisionLog, read_decisions
-from hotset_worker.gpu import Event, Inferred, Owner, Timing, Woken
+from hotset_worker.events import Event, Inferred, Woken
+from hotset_worker.gpu import Owner, Timing
 from unit.simulator.worlds import FLEET, poisson
 
 Happening = tuple[float, str, str]
@@ -136,7 +137,7 @@ class World:
             simulated=True,
             decided=self._decided,
         )
-        self._owner._hands = self  # type: ignore[assignment]
+        self._owner._hands._threads = self  # type: ignore[assignment]
         self._owner.desk.attach(self, self)
         while self._heap:
             self.clock.now = self._heap[0][0]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from uuid import UUID
 
 from hotset.jobs import Attempt, Outcome, State
-from hotset_worker.gpu import Inferred
+from hotset_worker.events import Inferred
 from hotset_worker.run_job.delivery import Delivery, Ended
 from hotset_worker.run_job.infer import infer
 from hotset_worker.run_job.prepare import prepare

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID, uuid5
 
 from hotset.errors import BrokerUnavailable, InvalidJob, Unavailable, UsageError
-from hotset.jobs import NewJob, Routing, State
+from hotset.jobs import JOB_OPTIONS, NewJob, Routing, State
 from hotset.jobs.flows import check_places, fill, places
 from hotset.store import Accepted
 from hotset_worker.run_job.delivery import Delivery
@@ -18,20 +18,8 @@ from hotset_worker.run_job.tools import Tools
 log = logging.getLogger(__name__)
 
 #: What a plain producer may give, by name; the first two also by place.
-ARGUMENTS = (
-    "agent",
-    "prompt",
-    "priority",
-    "deadline",
-    "queue_timeout",
-    "run_timeout",
-    "not_before",
-    "max_retries",
-    "options",
-    "metadata",
-    "tenant",
-)
-_BY_PLACE = ARGUMENTS[:2]
+_BY_PLACE = ("agent", "prompt")
+ARGUMENTS = (*_BY_PLACE, *JOB_OPTIONS, "tenant")
 #: Celery's ids are UUIDs unless a producer chose otherwise; a job's always is.
 _NOT_UUIDS = UUID("6f1b7e52-9a0d-5a5e-8b0f-1d6f0c2f7a11")
 _LONGEST_ID = 255

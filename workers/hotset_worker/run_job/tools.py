@@ -12,7 +12,7 @@ from hotset.fleet import Fleet
 from hotset.jobs import RetryPolicy
 from hotset.models import ModelServer
 from hotset.store import JobStore
-from hotset_worker.gpu import Event
+from hotset_worker.events import Event
 from hotset_worker.runs import ActiveRuns
 
 

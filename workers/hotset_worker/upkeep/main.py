@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from hotset.store import JobStore, anchors, retention, seals
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
 from hotset_worker import foresight, learning, ledger
+from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
@@ -166,7 +166,7 @@ class Upkeep:
         return [self.write_swaps, self.write_slots, self.write_costs]
 
 
-class UpkeepThread:
+class UpkeepThread(Background):
     """Runs the tasks until it is stopped. A server that is away is waited for."""
 
     def __init__(self, upkeep: Upkeep) -> None:
@@ -174,29 +174,23 @@ class UpkeepThread:
         self._tasks = upkeep.tasks()
         self._last_words = upkeep.last_words()
         self._reap_from = float("-inf")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._main, name="hotset-upkeep", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
+        super().__init__("hotset-upkeep")
 
     def stop(self) -> None:
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=10)
+        super().stop()
         for task in self._last_words:
             self._once(task)
 
     def _main(self) -> None:
         due = {i: time.monotonic() for i in range(len(self._tasks))}
-        while not self._stop.is_set():
+        while not self._stopping.is_set():
             now = time.monotonic()
             for i, (interval, task) in enumerate(self._tasks):
                 if now >= due[i]:
                     due[i] = now + interval
                     if task != self._upkeep.reap or now >= self._reap_from:
                         self._once(task)
-            self._stop.wait(max(0.01, min(due.values()) - time.monotonic()))
+            self._stopping.wait(max(0.01, min(due.values()) - time.monotonic()))
 
     def _once(self, task: Callable[[], None]) -> None:
         try:

@@ -1,38 +1,99 @@
--- Spend one grant: take the job that the selector names out of its lane and hold it as unacknowledged, atomically.
--- Keys as in snapshot.lua, and:
+-- Spend one grant: take a job out of its lane, charge its owner, and hold it as unacknowledged, atomically.
+-- It is the job that the selector names; unless its tenant, or its agent inside the tenant, was served more than the
+-- credit ahead of the least served one that waits in the lane: then that one's. An overdue job is nobody's but the
+-- oldest. Keys as in fair.lua.
 --
--- hs:unacked        hash   claim -> {queue, lane, id, arrival, deadline, message}, JSON array
--- hs:unacked:index  zset   claim -> when it was last renewed, epoch ms
---
--- ARGV: queue, lane, selector (overdue | savable | oldest), claim
+-- ARGV: queue, lane, selector (overdue | savable | oldest), claim, expected model ms, model ms that a wall ms stands
+--       for, credit in model ms, tenants' weights (JSON object; 1 for those it leaves out)
 -- Returns the message, or false when the lane is empty.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local queue, lane, selector, claim = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local arrival, deadline = 'hs:arrival:' .. queue .. ':' .. lane, 'hs:deadline:' .. queue .. ':' .. lane
-local messages = 'hs:message:' .. queue
+local expected, pace, credit = tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local arrival, deadline = lane_key('arrival', queue, lane), lane_key('deadline', queue, lane)
+local messages, owners = 'hs:message:' .. queue, 'hs:owner:' .. queue
 
-local function pick()
+local function pick(by_arrival, by_deadline)
   if selector == 'savable' then
-    local id = redis.call('ZRANGEBYSCORE', deadline, now, '+inf', 'LIMIT', 0, 1)[1]
+    local id = redis.call('ZRANGEBYSCORE', by_deadline, now, '+inf', 'LIMIT', 0, 1)[1]
     if id then return id end
   end
-  return redis.call('ZRANGE', arrival, 0, 0)[1]
+  return redis.call('ZRANGE', by_arrival, 0, 0)[1]
+end
+
+-- A job from before there were owners gets its own at first sight.
+local function adopt(id)
+  local message = redis.call('HGET', messages, id)
+  if not message then return false end
+  local tenant, agent = said_owner(cjson.decode(message))
+  local arrived = redis.call('ZSCORE', arrival, id)
+  put(queue, lane, id, arrived, redis.call('ZSCORE', deadline, id) or arrived, tenant, agent, message)
+  return owner_of(tenant, agent)
+end
+
+-- Who is least served of those that wait in the lane, and how far that name is ahead of it.
+local function compare(accounts, name)
+  local first, lowest = least(accounts, lane)
+  if first == name or not first then return first, 0 end
+  return first, (tonumber(redis.call('ZSCORE', accounts.waiting .. lane, name)) or lowest) - lowest
+end
+
+-- Whose job it shall be, in place of that owner's.
+local function fair(owner)
+  local tenant, agent = split(owner)
+  local first, ahead = compare(tenants_of(queue), tenant)
+  if ahead > credit then return owner_of(first, least(agents_of(queue, first), lane) or '') end
+  first, ahead = compare(agents_of(queue, tenant), agent)
+  return ahead > credit and owner_of(tenant, first) or owner
+end
+
+-- The clock follows the least served one of those that wait, and never goes back; then the owner is charged.
+local function account(accounts, name, ms)
+  local _, lowest = least(accounts, lane)
+  if lowest and lowest > clock_of(accounts) then
+    redis.call('HSET', 'hs:clock:' .. queue, accounts.field, lowest)
+  end
+  charge(accounts, name, ms)
+end
+
+local function weight_of(tenant)
+  if ARGV[8] == '{}' then return 1 end
+  return cjson.decode(ARGV[8])[tenant] or 1
+end
+
+local function hold(id, owner, message, arrived)
+  local tenant, agent = split(owner)
+  local weight = weight_of(tenant)
+  local due = redis.call('ZSCORE', deadline, id)
+  account(tenants_of(queue), tenant, expected / weight)
+  account(agents_of(queue, tenant), agent, expected)
+  take_out(queue, lane, id, owner)
+  -- Numbers go as text: cjson would round them to 14 digits.
+  local held = {queue, lane, id, arrived, due or arrived, message, tenant, agent, ARGV[5],
+                string.format('%.17g', weight), string.format('%.0f', now), pace}
+  redis.call('HSET', 'hs:unacked', claim, cjson.encode(held))
+  redis.call('ZADD', 'hs:unacked:index', now, claim)
 end
 
 -- A member without a message can only come from a half-restored broker; the relay publishes it again.
 for _ = 1, 100 do
-  local id = pick()
+  local id = pick(arrival, deadline)
   if not id then return false end
-  local arrived, due = redis.call('ZSCORE', arrival, id), redis.call('ZSCORE', deadline, id)
-  redis.call('ZREM', arrival, id)
-  redis.call('ZREM', deadline, id)
-  local message = redis.call('HGET', messages, id)
-  if message then
-    redis.call('HDEL', messages, id)
-    redis.call('HSET', 'hs:unacked', claim, cjson.encode({queue, lane, id, arrived, due or arrived, message}))
-    redis.call('ZADD', 'hs:unacked:index', now, claim)
-    return message
+  local owner = redis.call('HGET', owners, id) or adopt(id)
+  if owner and selector ~= 'overdue' then
+    local chosen = fair(owner)
+    if chosen ~= owner then
+      owner = chosen
+      id = pick(own_key('arrival', queue, lane, owner), own_key('deadline', queue, lane, owner))
+    end
+  end
+  if not id then
+    leave(queue, lane, owner)
+  else
+    local message, arrived = redis.call('HGET', messages, id), redis.call('ZSCORE', arrival, id)
+    if message and arrived then
+      hold(id, owner, message, arrived)
+      return message
+    end
+    take_out(queue, lane, id, owner)
   end
 end
 return false

@@ -1,9 +1,7 @@
--- How many jobs of a queue are picked before one of them. Keys as in snapshot.lua.
+-- How many jobs of a queue go before one of them by priority and deadline. Keys as in fair.lua.
 --
 -- ARGV: queue, the job's lane, its id, then the lanes that go before its own
 -- Returns the number, or false when the job is not in that lane.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local queue, lane, id = ARGV[1], ARGV[2], ARGV[3]
 local deadline = 'hs:deadline:' .. queue .. ':' .. lane
 local due = redis.call('ZSCORE', deadline, id)

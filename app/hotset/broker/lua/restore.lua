@@ -1,9 +1,8 @@
--- Claims that nobody renewed (their worker is gone) go back to the lanes they came from. Keys as in claim.lua.
--- Not those that wait as suspects by now: Postgres knew first that their worker is gone.
+-- Claims that nobody renewed (their worker is gone) go back to the lanes they came from, and what their owners were
+-- charged is taken back. One that waits again by now (as a suspect, say) stays where it is. Keys as in fair.lua.
+--
 -- ARGV: most claims, age in ms after which a claim is abandoned; or 0, 0, claim: give back this one now
 -- Returns how many went back.
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local claims
 if ARGV[3] then
   claims = {ARGV[3]}
@@ -13,14 +12,17 @@ end
 local restored = 0
 for _, claim in ipairs(claims) do
   local raw = redis.call('HGET', 'hs:unacked', claim)
-  local queue, lane, id, arrived, due, message
-  if raw then queue, lane, id, arrived, due, message = unpack(cjson.decode(raw)) end
-  if raw and not redis.call('ZSCORE', 'hs:arrival:' .. queue .. ':suspect', id) then
-    redis.call('HSET', 'hs:message:' .. queue, id, message)
-    redis.call('SADD', 'hs:lanes:' .. queue, lane)
-    redis.call('ZADD', 'hs:arrival:' .. queue .. ':' .. lane, arrived, id)
-    redis.call('ZADD', 'hs:deadline:' .. queue .. ':' .. lane, due, id)
-    restored = restored + 1
+  if raw then
+    local queue, lane, id, arrived, due, message, tenant, agent, charged, weight = unpack(cjson.decode(raw))
+    if tenant then
+      correct(queue, tenant, agent, -charged, weight)
+    else
+      tenant, agent = said_owner(cjson.decode(message)) -- from before there were accounts
+    end
+    if redis.call('HEXISTS', 'hs:message:' .. queue, id) == 0 then
+      put(queue, lane, id, arrived, due, tenant, agent, message)
+      restored = restored + 1
+    end
   end
   redis.call('HDEL', 'hs:unacked', claim)
   redis.call('ZREM', 'hs:unacked:index', claim)

@@ -1,17 +1,12 @@
 -- Sweep the inboxes of plain producers into lanes, then describe every lane. Holds no policy.
+-- Keys as in fair.lua, and:
 --
--- hs:lanes:{queue}          set     names of the queue's lanes
--- hs:deadline:{queue}:{lane} zset   job id -> deadline, epoch ms
--- hs:arrival:{queue}:{lane}  zset   job id -> arrival, epoch ms
--- hs:message:{queue}        hash    job id -> message (kombu's envelope, JSON)
 -- hs:quarantine             list    what could not be read, as it came, the newest 1,000; of a long one 64 KiB
 -- hs:quarantine:untold      list    what the audit has yet to be told of them: {queue, reason, bytes, sha1}, JSON
 -- {queue}                   list    inbox: any Celery producer may LPUSH here
 --
 -- ARGV: most messages swept per queue, most bytes of a message, then per queue: name, default deadline in ms
 -- Returns {now in ms, {queue, inbox left, {lane, waiting, oldest arrival, savable, next deadline or ''} ...} ...}
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local most, longest = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local function readable(raw)
@@ -43,10 +38,12 @@ local function sweep(queue, deadline)
     local message, reason = readable(raw)
     if message then
       local id = message.headers.id
-      redis.call('HSET', 'hs:message:' .. queue, id, raw)
-      redis.call('SADD', 'hs:lanes:' .. queue, 'normal')
-      redis.call('ZADD', 'hs:arrival:' .. queue .. ':normal', 'NX', now, id)
-      redis.call('ZADD', 'hs:deadline:' .. queue .. ':normal', 'NX', now + deadline, id)
+      if redis.call('HEXISTS', 'hs:owner:' .. queue, id) == 1 then
+        redis.call('HSET', 'hs:message:' .. queue, id, raw) -- it waits already, and keeps its place
+      else
+        local tenant, agent = said_owner(message)
+        put(queue, 'normal', id, now, now + deadline, tenant, agent, raw)
+      end
     else
       put_aside(queue, raw, reason)
     end
@@ -59,7 +56,7 @@ for i = 3, #ARGV, 2 do
   sweep(queue, tonumber(ARGV[i + 1]))
   local found = {queue, redis.call('LLEN', queue)}
   for _, lane in ipairs(redis.call('SMEMBERS', 'hs:lanes:' .. queue)) do
-    local arrival, deadline = 'hs:arrival:' .. queue .. ':' .. lane, 'hs:deadline:' .. queue .. ':' .. lane
+    local arrival, deadline = lane_key('arrival', queue, lane), lane_key('deadline', queue, lane)
     local waiting = redis.call('ZCARD', arrival)
     if waiting > 0 then
       local oldest = redis.call('ZRANGE', arrival, 0, 0, 'WITHSCORES')

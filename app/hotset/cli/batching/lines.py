@@ -14,22 +14,11 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from hotset.errors import InvalidJob, UsageError, did_you_mean
-from hotset.jobs import NewJob
+from hotset.jobs import JOB_OPTIONS, NewJob
 
 #: Bytes of a line: more than the longest prompt takes in JSON.
 LONGEST_LINE = 10_000_000
-_OPTIONS = (
-    "agent",
-    "prompt",
-    "priority",
-    "deadline",
-    "queue_timeout",
-    "run_timeout",
-    "not_before",
-    "max_retries",
-    "options",
-    "metadata",
-)
+_OPTIONS = ("agent", "prompt", *JOB_OPTIONS)
 _OURS = ("id", "key")
 _LONGEST_ID = 200
 

@@ -1,0 +1,282 @@
+"""Which cold model to load, and when."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from heapq import nlargest, nsmallest
+from math import inf, sqrt
+
+from hotset.scheduling.costs import drain_s, load_s, own_power, share, supply
+from hotset.scheduling.decisions import Load
+from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
+from hotset.scheduling.options import Options
+from hotset.scheduling.run import overloaded
+from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
+from hotset.scheduling.victims import harms_of, victims_for
+
+#: Slack that a switch for a deadline keeps beside load and half a drain.
+MARGIN_S = 15.0
+#: Minimum residency: patience × clamp(PART × backlog work ÷ slots, SHORTEST, LONGEST).
+RESIDENCY_PART, RESIDENCY_SHORTEST_S, RESIDENCY_LONGEST_S = 0.35, 20.0, 300.0
+#: The residency grows with the root of what the switch costs; this cost (s) leaves it as it is.
+RESIDENCY_AT_COST_S = 20.0
+#: No switch counts as cheaper: a free one would leave no residency, and two queues could swap for ever.
+CHEAPEST_SWITCH_S = 1.0
+#: Of many cold models so many are looked at closely: those of the most jobs for the seconds, the earliest deadlines,
+#: the oldest jobs.
+LOOK_CLOSELY = 3
+#: A job that has waited for longer than the whole backlog would take, so many times over (and at least so many
+#: seconds), is stale: the next model is its own, first where that takes nothing from anyone, then by force.
+STALE_SPARE, STALE_FORCED, STALE_SHORTEST_S = 3.0, 4.0, 60.0
+#: The residency before a switch for an overdue job is at most this part of `max_wait_s`, unless in overload.
+OVERDUE_RESIDENCY = 0.15
+
+
+class Candidate:
+    """A cold model that fits: who would go, what the switch would cost (s), and how much this GPU would gain by it.
+
+    `value`: jobs ÷ (load + work), in jobs a second; jobs count by priority and by the age of their oldest.
+    """
+
+    __slots__ = ("demand", "drain_s", "load_s", "share", "value", "victims")
+
+    def __init__(self, snapshot: Snapshot, demand: Demand, victims: tuple[str, ...]) -> None:
+        self.demand = demand
+        self.victims = victims
+        self.load_s = load_s(snapshot, demand.model)
+        self.drain_s = drain_s(snapshot, victims)
+        self.share = share(snapshot, demand, self.load_s + self.drain_s)
+        self.value = value(snapshot, demand, self.share, self.load_s)
+
+
+def value(snapshot: Snapshot, demand: Demand, part: float, load: float) -> float:
+    """Jobs for the seconds that they and the load take; jobs count by priority and by the age of their oldest."""
+    age = 1.0 + (snapshot.now - demand.oldest) / AGEING_S
+    return demand.weight * age * part / (load + demand.work * part / snapshot.gpu.speed)
+
+
+def candidates(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> list[Candidate]:
+    """Cold models with work that the other GPUs leave to this one, and that fit on it.
+
+    While all slots are taken, only those whose victims run nothing: nobody could be granted before the next finish
+    anyhow, and who decides then knows more.
+    """
+    view = snapshot.gpu
+    full = not view.free_slots
+    resident = {r.model for r in view.residents}
+    room = view.vram_mb - (sum([r.size_mb for r in view.residents if r.running]) if full else 0.0)
+    cold, offered = [], snapshot.others.supply
+    for model, demand in waiting.items():
+        if model not in resident:
+            known, theirs = snapshot.models.get(model), offered.get(model)
+            if known is not None and known.size_mb <= room and (theirs is None or theirs.soon < demand.jobs):
+                cold.append(demand)
+    found: list[Candidate] = []
+    if not cold:
+        return found
+    harms = harms_of(snapshot, waiting)
+    for demand in _closely(snapshot, cold):
+        victims = victims_for(snapshot, demand.model, harms)
+        if victims is not None and not (full and _running(view, victims)):
+            candidate = Candidate(snapshot, demand, victims)
+            if candidate.share > 0:
+                found.append(candidate)
+    return found
+
+
+def _closely(snapshot: Snapshot, cold: list[Demand]) -> list[Demand]:
+    """Of many cold models the few that could be chosen, in their order."""
+    if len(cold) <= LOOK_CLOSELY:
+        return cold
+    valued = []
+    for i, demand in enumerate(cold):
+        load = load_s(snapshot, demand.model)
+        part = share(snapshot, demand, load)
+        if part > 0:
+            valued.append((value(snapshot, demand, part, load), -i, demand))
+    if len(valued) > LOOK_CLOSELY:
+        best = nlargest(LOOK_CLOSELY, valued)
+        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: v[2].oldest)
+        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: v[2].next_deadline)
+        valued = sorted({-i: (v, i, d) for v, i, d in best}.values(), key=lambda v: -v[1])
+    return [demand for _, _, demand in valued]
+
+
+def _running(view: GpuView, victims: Collection[str]) -> bool:
+    return any(r.running and r.model in victims for r in view.residents)
+
+
+def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, Demand], overdue: float) -> Load | None:
+    """A load that takes nothing from anyone: into free VRAM, or in place of models with nothing waiting or running.
+
+    While a request runs on a victim nothing is decided: jobs that arrive until it ends may still join it.
+
+    An overdue or stale job first, the oldest of them; else of a handful what a plan for all of them begins with; else
+    the most jobs for the seconds, unless long runs beside the hot models would soon be in the way of a better bargain.
+    While an overdue job waits until others had their residency, only overdue ones may take a place: no residency may
+    begin anew.
+    """
+    view = snapshot.gpu
+    free = [c for c in cold if not any(v in waiting for v in c.victims) and not _running(view, c.victims)]
+    if _held_back(cold, overdue):
+        free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
+    if not free:
+        return None
+    stale = stale_since(snapshot, waiting, overdue, STALE_SPARE)
+    late = [c for c in free if c.demand.oldest <= stale]
+    if late:
+        best = min(late, key=lambda c: c.demand.oldest)
+        return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
+    best = max(free, key=lambda c: (c.value, -c.demand.oldest))
+    alone = len(free) == len(waiting) and not view.busy and not snapshot.others.gpus
+    if alone and is_handful([c.demand for c in free]):
+        best = free[first_of_plan(snapshot, free)]
+    elif not best.victims and _better_soon(snapshot, best, cold, waiting):
+        return None
+    room = f"in place of {_names(best.victims)}, which are idle" if best.victims else "into free VRAM"
+    return Load(
+        view.name,
+        best.demand.model,
+        best.victims,
+        f"{_jobs(best.demand.jobs)} of {best.demand.work:.0f} s for a load of {best.load_s:.1f} s, {room}.",
+    )
+
+
+def backlog_s(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> float:
+    """How long all GPUs together would work on what waits, without a switch."""
+    return sum([d.work for d in waiting.values()]) / (own_power(snapshot.gpu) + snapshot.others.power)
+
+
+def residency_s(snapshot: Snapshot, waiting: Mapping[str, Demand], options: Options) -> float:
+    """How long a hot set with waiting work is kept, before what a switch costs comes in.
+
+    It grows with the load on the fleet, or swaps would eat the GPUs: each also delays jobs that have yet to arrive.
+    """
+    backlog = backlog_s(snapshot, waiting)
+    return options.patience * min(max(RESIDENCY_PART * backlog, RESIDENCY_SHORTEST_S), RESIDENCY_LONGEST_S)
+
+
+def rested_at(view: GpuView, candidate: Candidate, residency: float, overdue: float) -> float:
+    """When the victims, the last loaded of them, have had their minimum residency: longer before a costly switch.
+
+    For an overdue job it is the first loaded of them: loads beside it must not begin its wait anew.
+    """
+    late = candidate.demand.oldest <= overdue
+    since = (min if late else max)((r.since for r in view.residents if r.model in candidate.victims), default=-inf)
+    cost = candidate.load_s + candidate.drain_s
+    return since + residency * sqrt(max(cost, CHEAPEST_SWITCH_S) / RESIDENCY_AT_COST_S)
+
+
+def urgent_at(candidate: Candidate) -> float:
+    """When a switch must be decided for the next deadline to be met; infinity: no deadline can be met."""
+    return candidate.demand.next_deadline - candidate.load_s - candidate.drain_s / 2 - MARGIN_S
+
+
+def stale_since(snapshot: Snapshot, waiting: Mapping[str, Demand], overdue: float, part: float) -> float:
+    """Jobs that arrived then or before have waited out of all proportion to the backlog: rare models on a busy GPU."""
+    return max(overdue, snapshot.now - max(STALE_SHORTEST_S, part * backlog_s(snapshot, waiting)))
+
+
+def forced_load(
+    snapshot: Snapshot,
+    cold: list[Candidate],
+    waiting: Mapping[str, Demand],
+    overdue: float,
+    options: Options,
+) -> Load | None:
+    """A load that takes the GPU from waiting jobs: for an overdue or stale job, or a deadline about to be missed.
+
+    Never before the minimum residency of those that would go, so that each load serves some jobs; never for a deadline
+    or a stale job while an overdue job waits for a load; never for a deadline while one waits on a victim, nor for an
+    overdue or stale job while an older one does. So the oldest of all overdue jobs, once its model is hot, stays hot
+    until it has started: nothing can swap for ever. A deadline must be worth what those lose who wait on the victims,
+    but in overload it must be that of jobs shorter than those that they push aside.
+    """
+    if not cold:
+        return None
+    view = snapshot.gpu
+    residency = residency_s(snapshot, waiting, options)
+    stale = stale_since(snapshot, waiting, overdue, STALE_FORCED)
+    overload = overloaded(snapshot, backlog_s(snapshot, waiting))
+    shorter = inf if overload else OVERDUE_RESIDENCY * snapshot.max_wait_s
+    held_back = _held_back(cold, overdue)
+    late: list[Candidate] = []
+    urgent: list[tuple[float, int]] = []
+    for i, candidate in enumerate(cold):
+        rest = min(residency, shorter) if candidate.demand.oldest <= overdue else residency
+        if snapshot.now < rested_at(view, candidate, rest, overdue):
+            continue
+        if held_back and candidate.demand.oldest > overdue:
+            continue
+        oldest = min((waiting[v].oldest for v in candidate.victims if v in waiting), default=inf)
+        if candidate.demand.oldest <= stale:
+            if candidate.demand.oldest < oldest:
+                late.append(candidate)
+        elif (
+            oldest > overdue
+            and snapshot.now >= (at := urgent_at(candidate))
+            and (overdue > -inf or _shorter(candidate, waiting))
+            and (overload or _worth(snapshot, candidate, waiting, options))
+        ):
+            urgent.append((at, i))
+    if late:
+        best = min(late, key=lambda c: c.demand.oldest)
+        return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
+    if not urgent:
+        return None
+    best = cold[min(urgent)[1]]
+    slack = best.demand.next_deadline - snapshot.now
+    return Load(
+        view.name,
+        best.demand.model,
+        best.victims,
+        f"The next deadline of {best.demand.model} is in {slack:.0f} s, its load takes {best.load_s:.1f} s and the "
+        f"drain about {best.drain_s:.0f} s; {_names(best.victims)} had the minimum residency.",
+    )
+
+
+def _better_soon(snapshot: Snapshot, chosen: Candidate, cold: list[Candidate], waiting: Mapping[str, Demand]) -> bool:
+    """Would its runs in free VRAM keep out a better bargain, whose victims have less left than one such run?"""
+    run_s = chosen.demand.work / chosen.demand.jobs / snapshot.gpu.speed
+    for other in cold:
+        if other.value > chosen.value and other.victims:
+            left = sum([waiting[v].work for v in other.victims if v in waiting]) / own_power(snapshot.gpu)
+            if left + other.drain_s < run_s:
+                return True
+    return False
+
+
+def _held_back(cold: list[Candidate], overdue: float) -> bool:
+    """Does an overdue job wait for a load? Then no other may come between."""
+    return any(c.demand.oldest <= overdue for c in cold)
+
+
+def _worth(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], options: Options) -> bool:
+    """Are the deadlines that a switch may save worth what all who wait on the victims lose by it: the drain, the load
+    and about as much to come back? Those who wait lose less where other GPUs hold the victims too."""
+    own, lost = own_power(snapshot.gpu), 0.0
+    for victim in candidate.victims:
+        if victim in waiting:
+            lost += waiting[victim].jobs * own / (own + supply(snapshot, victim).power)
+    lost *= candidate.drain_s + 2 * candidate.load_s
+    return candidate.demand.savable * options.deadline_worth_s >= lost
+
+
+def _shorter(candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:
+    """Are its jobs shorter than those on the models that would go? Of these more are saved in the same time."""
+    going = [waiting[v] for v in candidate.victims if v in waiting]
+    jobs, work = sum(d.jobs for d in going), sum(d.work for d in going)
+    return not jobs or candidate.demand.work / candidate.demand.jobs < work / jobs
+
+
+def _why_overdue(snapshot: Snapshot, candidate: Candidate) -> str:
+    waited = snapshot.now - candidate.demand.oldest
+    return f"A job of {candidate.demand.model} waits {waited:.0f} s of at most {snapshot.max_wait_s:.0f} s."
+
+
+def _names(models: Collection[str]) -> str:
+    return " and ".join(models)
+
+
+def _jobs(count: int) -> str:
+    return "1 job" if count == 1 else f"{count} jobs"

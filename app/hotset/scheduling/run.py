@@ -1,0 +1,139 @@
+"""Which waiting jobs start on the models that are hot."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from math import inf
+
+from hotset.scheduling.decisions import Run, Selector
+from hotset.scheduling.options import Options
+from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Snapshot
+
+#: A job older than this part of `max_wait_s` goes first of all: the rest of the bound is for the swap it may need.
+OVERDUE = 0.6
+#: A lower priority rises by one each time its oldest job has waited for this part of `max_wait_s`.
+RISES = 0.2
+#: A deadline is at risk when its slack is below what waits on the hot models, and so many seconds.
+RISK_S = 15.0
+#: A job that has waited so many times the backlog, and at least so many seconds, goes before others of its priority.
+LATE, LATE_SHORTEST_S = 1.5, 60.0
+#: A backlog of more than this part of `max_wait_s` is overload.
+OVERLOAD = 0.5
+#: In overload a part of each slice (s) goes to overdue jobs.
+SLICE_S = 100.0
+
+
+def overloaded(snapshot: Snapshot, backlog_s: float) -> bool:
+    """Would the GPUs need a large part of the bound for what waits already, without a swap?"""
+    return backlog_s > OVERLOAD * snapshot.max_wait_s
+
+
+def overdue_since(snapshot: Snapshot, backlog_s: float, options: Options) -> float:
+    """Jobs that arrived then or before have used up their part of the bound and go first of all (-inf: none).
+
+    In overload service by age would make all others late as well: then it has a share of the time only, in short
+    slices, so that as many deadlines as possible are met and yet nobody starves.
+    """
+    if overloaded(snapshot, backlog_s) and snapshot.now % SLICE_S >= options.old_share * SLICE_S:
+        return -inf
+    return snapshot.now - OVERDUE * snapshot.max_wait_s
+
+
+def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
+    """A lane rises by one for each part of the bound that its oldest job has waited, up to the highest that waits."""
+    if lane.priority >= highest:
+        return lane.priority
+    return min(highest, lane.priority + int((snapshot.now - lane.oldest_arrival) / (RISES * snapshot.max_wait_s)))
+
+
+_Rank = tuple[float, ...]
+
+
+def _ranked(
+    lane: Lane, priority: int, overdue: float, late: float, risk: float, run_s: float
+) -> list[tuple[_Rank, Selector, int]]:
+    """How a lane's jobs stand in the order, best first: (rank, selector, how many). `priority`: with age."""
+    if lane.oldest_arrival <= overdue:
+        # How many are overdue cannot be seen from outside: grant one, look again at the next decision.
+        ranks: list[tuple[_Rank, Selector, int]] = [((0, lane.oldest_arrival, 0.0, 0.0), "overdue", 1)]
+    elif lane.oldest_arrival <= late:
+        ranks = [((1, -priority, -1.0, lane.oldest_arrival), "overdue", 1)]
+    else:
+        ranks = []
+    if lane.alone:
+        ranks.append(((1, -priority, 2.0, lane.oldest_arrival), "oldest", lane.waiting))
+        return ranks
+    if lane.savable > 0 and lane.next_deadline is not None:
+        if lane.next_deadline <= risk:
+            ranks.append(((1, -priority, 0.0, lane.next_deadline), "savable", lane.savable))
+        else:
+            ranks.append(((1, -priority, 0.5, run_s, lane.oldest_arrival), "savable", lane.savable))
+    if lane.waiting > lane.savable or not ranks:
+        ranks.append(((1, -priority, 1.0, run_s, lane.oldest_arrival), "oldest", lane.waiting - lane.savable))
+    return ranks
+
+
+def grants(snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float) -> list[Run]:
+    """Runs for the free slots, on resident models that are not being drained.
+
+    Overdue jobs first, oldest first; then by priority; within it those that have waited out of proportion to the
+    backlog, oldest first; then those whose deadline is at risk, earliest first; then all others that can still meet
+    theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest first in place of
+    shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU only.
+    Until it is overdue it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in one drain
+    at most.
+    """
+    view = snapshot.gpu
+    free = view.free_slots
+    if not free:
+        return []
+    hot = {r.model for r in view.residents if r.model not in closing}
+    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
+    queues = [queue for queue in snapshot.queues if queue.model in hot]
+    risk = snapshot.now + RISK_S + sum([q.demand.work for q in queues]) / (view.slots * view.speed)
+    late = overdue if overdue == -inf else max(overdue, snapshot.now - max(LATE_SHORTEST_S, LATE * backlog))
+    highest = max([lane.priority for queue in queues for lane in queue.lanes], default=0)
+    alone = not snapshot.others.gpus
+    for queue in queues:
+        for lane in queue.lanes:
+            priority = aged_priority(snapshot, lane, highest)
+            for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
+                order.append((rank, len(order), selector, count, queue, lane))
+    order.sort()
+    runs: list[Run] = []
+    left: dict[tuple[str, str], int] = {}
+    for rank, _, selector, count, queue, lane in order:
+        if lane.alone:
+            if not view.busy and not runs:
+                return [_run(snapshot, queue, lane, selector)]
+            if rank[0] == 0:
+                break
+            continue
+        key = (queue.name, lane.name)
+        can = min(count, left.get(key, lane.waiting), free - len(runs))
+        if can > 0:
+            left[key] = left.get(key, lane.waiting) - can
+            runs.extend([_run(snapshot, queue, lane, selector)] * can)
+            if len(runs) == free:
+                break
+    return runs
+
+
+def _run(snapshot: Snapshot, queue: QueueView, lane: Lane, selector: Selector) -> Run:
+    waited = snapshot.now - lane.oldest_arrival
+    if lane.alone:
+        reason = f"A suspect of {queue.name} runs alone: it waits {waited:.0f} s and no other request runs."
+    elif selector == "overdue":
+        reason = f"The oldest job of {queue.name} waits {waited:.0f} s of at most {snapshot.max_wait_s:.0f} s."
+    elif selector == "savable":
+        slack = (lane.next_deadline or snapshot.now) - snapshot.now
+        reason = f"{queue.model} is hot; the next deadline of {queue.name} is in {slack:.1f} s."
+    else:
+        reason = f"{queue.model} is hot; the oldest job of {queue.name} waits {waited:.0f} s, past its deadline."
+    return Run(snapshot.gpu.name, queue.name, lane.name, selector, queue.model, reason)
+
+
+def hot_suspects(view: GpuView, queues: Iterable[QueueView]) -> list[tuple[QueueView, Lane]]:
+    """Lanes of suspects whose model is resident: they wait for this GPU to be empty."""
+    hot = {r.model for r in view.residents}
+    return [(q, lane) for q in queues if q.model in hot for lane in q.lanes if lane.alone]
