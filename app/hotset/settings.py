@@ -55,6 +55,8 @@ class Settings:
     home: Path = Path(".hotset")
     #: Postgres, the truth.
     database_url: SecretStr = _DATABASE
+    #: Wall seconds that workers and clients wait for Postgres's answer; then the connection is taken for dead.
+    database_timeout_s: _Positive = 30.0
     #: Redis or Valkey with `maxmemory-policy noeviction` and AOF: it orders what waits.
     broker_url: SecretStr = _BROKER
     #: Another Redis or Valkey, which may forget: wake-ups and streams of tokens.

@@ -55,7 +55,11 @@ def build(settings: Settings) -> Celery:
         requires = ("celery.worker.components:Pool",)
 
         def create(self, parent: Any) -> OwnerStep:
-            part.make(fleet)
+            try:
+                part.make(fleet)
+            except UsageError as e:
+                # A setting is wrong: whoever started it wants to read that, and no traceback.
+                raise SystemExit(f"hotset worker: {e}") from None
             return self
 
         def start(self, parent: Any) -> None:

@@ -244,9 +244,15 @@ class Owner:
         self._server_error = error
 
     def _believe(self, loaded: tuple[Loaded, ...], sequence: int) -> bool:
-        if sequence != self._sequence or self._evicting:
+        if sequence != self._sequence:
             return False  # asked before a load or an eviction ended: old news
         before = {m.model for m in self._hot.models}
+        if self._evicting:
+            # What has gone is gone, however long the load takes that it made room for; what comes, the load tells.
+            here = {m.model for m in loaded}
+            if not before <= here:
+                self._hot.seen([m for m in self._hot.models if m.model in here], self._now())
+            return False
         self._hot.seen(loaded, self._now())
         self._health.resident(m.model for m in loaded)
         self.revisions.seen(loaded)

@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeat(Background):
-    """Renews what runs every `every_s` wall seconds, for `lease_s`."""
+    """Renews in the database what runs, every `every_s` wall seconds, for `lease_s`: the lease that counts."""
 
-    def __init__(self, store: JobStore, lanes: Lanes, runs: ActiveRuns, *, every_s: float, lease_s: float) -> None:
-        self._store, self._lanes, self._runs = store, lanes, runs
+    def __init__(self, store: JobStore, runs: ActiveRuns, *, every_s: float, lease_s: float) -> None:
+        self._store, self._runs = store, runs
         self._every_s, self._lease_s = every_s, lease_s
         super().__init__("hotset-heartbeat")
 
@@ -40,7 +40,6 @@ class Heartbeat(Background):
         runs = self._runs.all()
         if not runs:
             return
-        self._lanes.renew(run.claim for run in runs)
         ours = self._store.renew({run.attempt.id: run.attempt.number for run in runs}, lease_s=self._lease_s)
         for run in runs:
             if run.attempt.id not in ours:
@@ -48,6 +47,25 @@ class Heartbeat(Background):
                 run.end("lost", "the lease ran out")
             elif (reason := ours[run.attempt.id]) is not None:
                 run.end("cancelled", reason)
+
+
+class BrokerHeartbeat(Background):
+    """Renews the broker's claims of what runs. A thread of its own: a broker that does not answer must cost no job its
+    lease in the database."""
+
+    def __init__(self, lanes: Lanes, runs: ActiveRuns, *, every_s: float) -> None:
+        self._lanes, self._runs, self._every_s = lanes, runs, every_s
+        super().__init__("hotset-broker-heartbeat")
+
+    def _main(self) -> None:
+        while not self._stopping.wait(self._every_s):
+            try:
+                self._lanes.renew(run.claim for run in self._runs.all())
+            except Unavailable as e:
+                # Then the message comes again, and the database says that its job runs.
+                log.warning("Claims could not be renewed in the broker: %s", e)
+            except Exception:
+                log.exception("Claims could not be renewed in the broker; the next time follows.")
 
 
 class Ear(Background):

@@ -10,18 +10,20 @@ import socket
 from hotset.agents import load_options, load_registry
 from hotset.agents.intake import Intake
 from hotset.broker import Lanes, Replies
-from hotset.errors import InvalidSettings, ModelServerUnavailable, did_you_mean
+from hotset.errors import InvalidSettings, ModelServerUnavailable, StoreUnavailable, did_you_mean
 from hotset.fleet import Fleet, Gpu
 from hotset.jobs import RetryPolicy
 from hotset.models import OllamaServer
 from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine
+from hotset.store.engine import connected
+from hotset.store.migrate import pending
 from hotset_worker.decision_log import DecisionLog
 from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing
-from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.heartbeat import BrokerHeartbeat, Ear, Heartbeat
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
@@ -69,8 +71,19 @@ class GpuWorker:
         self.replies = Replies(settings.cache_url.get_secret_value())
         self.runs = ActiveRuns()
         url = settings.database_url.get_secret_value()
-        self._engine = make_engine(url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3)
+        limit_s = settings.database_timeout_s
+        self._engine = make_engine(
+            url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3, answer_s=limit_s
+        )
+        self._meet_database()
         store = JobStore(self._engine, scale=settings.scale)
+        # Leases are renewed over a connection of their own, which is given up while another one can still be in time.
+        self._beats = make_engine(
+            url,
+            application=f"hotset-heartbeat {name}",
+            pool_size=1,
+            answer_s=min(limit_s, (settings.lease_s - settings.heartbeat_s) / 2),
+        )
         self._pauses = PauseWatch(self._engine, lambda: self.owner.tell(Woken()))
         options = Options(objective=settings.objective)
         self._decisions = DecisionLog(settings.decisions, self.gpu.name, options) if settings.decisions else None
@@ -115,8 +128,12 @@ class GpuWorker:
             digest=self.owner.revisions.of,
         )
         self._heartbeat = Heartbeat(
-            store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s
+            JobStore(self._beats, scale=settings.scale),
+            self.runs,
+            every_s=settings.heartbeat_s,
+            lease_s=settings.lease_s,
         )
+        self._broker_heartbeat = BrokerHeartbeat(self.lanes, self.runs, every_s=settings.heartbeat_s)
         self._watchdog = Watchdog(self.runs)
         self._ear = Ear(self.lanes, self.owner, self._heartbeat, self.runs)
         books = self.owner.books
@@ -141,7 +158,8 @@ class GpuWorker:
         )
 
     def start(self) -> None:
-        for part in (self._pauses, self.owner, self._heartbeat, self._watchdog, self._ear, self._upkeep):
+        beats = (self._heartbeat, self._broker_heartbeat)
+        for part in (self._pauses, self.owner, *beats, self._watchdog, self._ear, self._upkeep):
             part.start()
         log.info(
             "GPU %s: %.0f MiB, %d slots, model server %s%s.",
@@ -161,12 +179,34 @@ class GpuWorker:
                 run.end("handed back", "the worker stops")
             self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
+        self._broker_heartbeat.stop()
         self._watchdog.stop()
         self._upkeep.stop()
         self._pauses.stop()
         self.replies.close()
         if self._decisions is not None:
             self._decisions.close()
+
+    def _meet_database(self) -> None:
+        """Raises InvalidSettings when its tables are older than this code: it would fail at every step."""
+        try:
+            with connected(self._engine) as connection:
+                state = pending(connection)
+        except StoreUnavailable as e:
+            # A worker may be up before its database; until that answers nothing is granted.
+            log.warning("%s", e)
+            return
+        if state.unknown:
+            log.warning(
+                "The database's tables are those of a newer hotset (%s). It was made so that this one works on; "
+                "bring this worker up to date.",
+                state.current,
+            )
+        elif state.missing:
+            raise InvalidSettings(
+                f"The database lacks the migration {', '.join(state.missing)}: this worker is newer than its tables.",
+                remedy="Run `hotset migrate`, then start it again.",
+            )
 
     def _meet_server(self) -> bool:
         try:

@@ -16,6 +16,7 @@ import redis
 
 from hotset.broker.messages import encode
 from hotset.broker.scripts import lua
+from hotset.broker.subscription import PATIENCE, Subscription
 from hotset.errors import BrokerUnavailable, InvalidSettings
 from hotset.jobs import Priority, Routing
 from hotset.scheduling.decisions import Selector
@@ -228,9 +229,9 @@ class Lanes:
         with reachable(self.redis):
             self.redis.publish(CANCEL, str(job_id))
 
-    def subscriber(self) -> redis.client.PubSub:
+    def subscriber(self) -> Subscription:
         """A connection that listens to channels; the caller closes it."""
-        return cast(redis.client.PubSub, self.redis.pubsub(ignore_subscribe_messages=True))  # type: ignore[no-untyped-call]
+        return Subscription(self.redis, ignore_subscribe_messages=True)
 
     def close(self) -> None:
         self.redis.close()
@@ -243,18 +244,23 @@ def connect_redis(url: str, *, name: str, text: bool = True) -> redis.Redis:
     `text`: answers are decoded; else they are bytes, as they came.
     """
     try:
-        return redis.Redis.from_url(
+        client = redis.Redis.from_url(
             url,
             decode_responses=text,
             # Anybody may have written, or published, what is read: bytes that are no text must not stop the reader.
             encoding_errors="replace" if text else "strict",
-            socket_connect_timeout=3,
-            socket_timeout=10,
-            health_check_interval=30,
+            **PATIENCE,
         )
-    except ValueError:
+        # Nothing connects yet; an unknown parameter of the address would be found out by the first command.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, IndexError):
         # Not chained: the message of the cause would show the password.
-        raise InvalidSettings(f"{name} is not a Redis URL.", remedy="It looks like redis://127.0.0.1:6379/0.") from None
+        raise InvalidSettings(
+            f"{name} is not a Redis URL, or has a parameter that redis-py does not know.",
+            remedy="It looks like redis://127.0.0.1:6379/0, with TLS like rediss://host:6379/0?ssl_ca_certs=ca.pem.",
+        ) from None
+    return client
 
 
 @contextmanager

@@ -104,9 +104,10 @@ class Client(Operating):
         self.name = uuid4().hex
         self._actor = f"{_user()}@{socket.gethostname()}:{os.getpid()}"
         url = settings.database_url.get_secret_value()
-        engine = make_engine(url, application="hotset-client")
+        limit_s = settings.database_timeout_s
+        engine = make_engine(url, application="hotset-client", answer_s=limit_s)
         # Marks that a crash may lose: the relay would publish again, which is harmless.
-        relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False)
+        relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False, answer_s=limit_s)
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
         self._lanes = Lanes(settings.broker_url.get_secret_value())

@@ -18,6 +18,7 @@ from uuid import UUID
 import redis
 
 from hotset.broker.replies import LOADS, channel, connect_cache, job_channel
+from hotset.broker.subscription import Subscription
 from hotset.client.news import Ended, Heard, Loading, News, Resubscribed, Seen, Trouble
 from hotset.client.reader import Reader
 from hotset.client.steps import Box
@@ -146,7 +147,7 @@ class Listener:
                 self._stop.wait(AGAIN_LONGEST_S)
 
     def _listen(self) -> None:
-        pubsub = self.redis.pubsub()  # type: ignore[no-untyped-call]
+        pubsub = Subscription(self.redis)
         try:
             self._subscribed = self._channels()
             pubsub.subscribe(*self._subscribed)
@@ -160,7 +161,7 @@ class Listener:
                     if more := wanted - self._subscribed:
                         pubsub.subscribe(*more)
                     if fewer := self._subscribed - wanted:
-                        pubsub.unsubscribe(*fewer)
+                        pubsub.unsubscribe(*fewer)  # type: ignore[no-untyped-call]
                     self._subscribed = wanted
                 if time.monotonic() - looked >= FALLBACK_S:
                     looked = time.monotonic()

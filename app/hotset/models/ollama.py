@@ -12,7 +12,7 @@ import httpx
 
 from hotset.errors import GenerationFailed, ModelServerUnavailable
 from hotset.models.generation import OllamaGeneration, unavailable
-from hotset.models.lanes import Lanes
+from hotset.models.lanes import Lanes, connection
 from hotset.models.names import canonical
 from hotset.models.protocol import Loaded, Prompt, ServerInfo
 from hotset.models.refusals import refusal
@@ -50,9 +50,10 @@ class OllamaServer:
         self._client = httpx.Client(
             base_url=self.address,
             headers=dict(headers or {}),
-            verify=verify,
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=30.0),
+            transport=connection(
+                verify, httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=30.0)
+            ),
         )
 
     def __enter__(self) -> OllamaServer:

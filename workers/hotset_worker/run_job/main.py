@@ -13,7 +13,7 @@ from hotset_worker.run_job.delivery import Delivery, Ended
 from hotset_worker.run_job.infer import infer
 from hotset_worker.run_job.prepare import prepare
 from hotset_worker.run_job.receive import receive
-from hotset_worker.run_job.record import record
+from hotset_worker.run_job.record import note_dropped, record
 from hotset_worker.run_job.tools import Tools
 from hotset_worker.runs import ActiveRun
 
@@ -86,11 +86,4 @@ def _hand_back(tools: Tools, attempt: Attempt, run: ActiveRun) -> None:
     if run.ended == "handed back":
         tools.store.release(attempt.id, attempt.number, worker=tools.worker, reason=run.reason)
     else:
-        log.warning("Job %s attempt %d lost its lease; its work is dropped.", attempt.id, attempt.number)
-        tools.store.note(
-            tenant=attempt.tenant,
-            actor=tools.worker,
-            action="dropped",
-            job_id=attempt.id,
-            detail={"attempt": attempt.number, "reason": "the lease was lost"},
-        )
+        note_dropped(tools, attempt)

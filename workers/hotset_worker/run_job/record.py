@@ -7,7 +7,7 @@ import time
 from uuid import UUID
 
 from hotset.errors import StoreUnavailable, Unavailable
-from hotset.jobs import Outcome
+from hotset.jobs import Attempt, Outcome
 from hotset.store import Finished, flows, upkeep
 from hotset_worker.run_job.tools import Tools
 from hotset_worker.runs import ActiveRun
@@ -27,13 +27,25 @@ def record(tools: Tools, run: ActiveRun, outcome: Outcome) -> Outcome | None:
     attempt = run.attempt
     finished = _commit(tools, run, outcome)
     if finished is None:
-        log.warning("Job %s attempt %d had lost its lease; its result is dropped.", attempt.id, attempt.number)
+        note_dropped(tools, attempt)
         return None
     if outcome.state.terminal:
         tools.replies.ended(attempt.reply_to, attempt.id, outcome.state)
         if finished.has_dependents:
             _follow(tools, attempt.id)
     return outcome
+
+
+def note_dropped(tools: Tools, attempt: Attempt) -> None:
+    """Another attempt has the job, or it has ended: what this one came to is nothing, and the audit says so."""
+    log.warning("Job %s attempt %d had lost its lease; its work is dropped.", attempt.id, attempt.number)
+    tools.store.note(
+        tenant=attempt.tenant,
+        actor=tools.worker,
+        action="dropped",
+        job_id=attempt.id,
+        detail={"attempt": attempt.number, "reason": "the lease was lost"},
+    )
 
 
 def _commit(tools: Tools, run: ActiveRun, outcome: Outcome) -> Finished | None:

@@ -14,6 +14,7 @@ from hotset.errors import StoreUnavailable, Unavailable
 from hotset.store import JobStore, anchors, retention, seals
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
+from hotset.store.engine import is_forbidden
 from hotset_worker import foresight, learning, ledger
 from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
@@ -174,6 +175,7 @@ class UpkeepThread(Background):
         self._tasks = upkeep.tasks()
         self._last_words = upkeep.last_words()
         self._reap_from = float("-inf")
+        self._forbidden: set[Callable[[], None]] = set()
         super().__init__("hotset-upkeep")
 
     def stop(self) -> None:
@@ -188,7 +190,7 @@ class UpkeepThread(Background):
             for i, (interval, task) in enumerate(self._tasks):
                 if now >= due[i]:
                     due[i] = now + interval
-                    if task != self._upkeep.reap or now >= self._reap_from:
+                    if task not in self._forbidden and (task != self._upkeep.reap or now >= self._reap_from):
                         self._once(task)
             self._stopping.wait(max(0.01, min(due.values()) - time.monotonic()))
 
@@ -200,5 +202,10 @@ class UpkeepThread(Background):
             if isinstance(e, StoreUnavailable):
                 # Nobody could renew a lease meanwhile: who lives shall have the time to say so.
                 self._reap_from = time.monotonic() + 2 * self._upkeep.heartbeat_s
-        except Exception:
-            log.exception("Upkeep %s failed; it is tried again.", task.__name__)
+        except Exception as e:
+            if not is_forbidden(e):
+                log.exception("Upkeep %s failed; it is tried again.", task.__name__)
+                return
+            # Not a fault: workers need not have the right to delete. Somebody else has to.
+            self._forbidden.add(task)
+            log.warning("Upkeep %s is not for this database role; it is left to who may.", task.__name__)
