@@ -40,12 +40,24 @@ PROMISED = {
     ),
     "closed": ({"hotset"}, {"completions", "jain", "starved", "rejected", "lost", "doubled", "invalid"}, set()),
     "burst": ({"hotset"}, {"completions", "jain", "starved", "rejected", "lost", "doubled", "invalid"}, set()),
+    "faults": ({"9 hotset", "9 celery"}, {"accepted", "succeeded", "lost", "started_twice", "committed_twice"}, set()),
 }
-JOBS = {"overhead": 3, "stream": 3, "submit": 10, "scale": 4, "drain": 10, "live": 4, "closed": 4, "burst": 2}
+JOBS = {
+    "overhead": 3,
+    "stream": 3,
+    "submit": 10,
+    "scale": 4,
+    "drain": 10,
+    "live": 4,
+    "closed": 4,
+    "burst": 2,
+    "faults": 10,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "live": {"fleet": "single", "scale": 0.02},
     "closed": {"minutes": 0.05, "scale": 0.01},
     "burst": {"agents": 6, "scale": 0.01},
+    "faults": {"fault": [9], "quick": True},
 }
 
 

@@ -115,7 +115,7 @@ class GpuWorker:
             digest=self.owner.revisions.of,
         )
         self._heartbeat = Heartbeat(
-            store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s
+            store, self.lanes, self.runs, worker=name, every_s=settings.heartbeat_s, lease_s=settings.lease_s
         )
         self._watchdog = Watchdog(self.runs)
         self._ear = Ear(self.lanes, self.owner, self._heartbeat, self.runs)

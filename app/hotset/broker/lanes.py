@@ -29,6 +29,8 @@ SWEEP = 50
 #: Jobs that one script call publishes or removes: others wait for it, some 3 ms.
 PUBLISH = 200
 SUSPECT = "suspect"
+#: How a Redis answers that lives and changes nothing: its disk or memory is full, its replicas are away, it is one.
+_TAKES_NOTHING = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
 #: Traces of messages that were put into quarantine, for the audit.
 PUT_ASIDE = "hs:quarantine:untold"
 #: How far ahead of the least served one a tenant or an agent may be, in expected slot seconds (model seconds): so
@@ -259,9 +261,16 @@ def connect_redis(url: str, *, name: str, text: bool = True) -> redis.Redis:
 
 @contextmanager
 def reachable(client: redis.Redis) -> Iterator[None]:
-    """When the broker does not answer within: BrokerUnavailable in place of the driver's error."""
+    """When the broker does not answer within, or takes no changes: BrokerUnavailable in place of the driver's error."""
     try:
         yield
+    except redis.ResponseError as e:
+        if not str(e).startswith(_TAKES_NOTHING) and not isinstance(e, redis.OutOfMemoryError | redis.ReadOnlyError):
+            raise
+        raise BrokerUnavailable(
+            f"Redis (the broker) takes no changes now: {e}.",
+            remedy="Is its disk or its memory full, or is it a replica? Its log says; it goes on by itself afterwards.",
+        ) from e
     except (redis.ConnectionError, redis.TimeoutError) as e:
         where = client.connection_pool.connection_kwargs
         raise BrokerUnavailable(

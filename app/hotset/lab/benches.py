@@ -8,6 +8,7 @@ from typing import Any
 
 from hotset.errors import UsageError, did_you_mean
 from hotset.lab import burst, closed, drain, live, overhead, scale, stream, submit
+from hotset.lab.faults import bench as faults
 from hotset.lab.figures import Run, medians, ratios
 from hotset.lab.machine import describe_machine
 from hotset.lab.stage import Stage
@@ -100,6 +101,15 @@ BENCHES: Mapping[str, Bench] = {
         runs=1,
         jobs=5,
         options=("agents", "scale"),
+    ),
+    "faults": Bench(
+        "killed, cut off, flushed, stopped: is any job lost, is anything done twice, how soon does it go on?",
+        faults.measure,
+        (),
+        (),
+        runs=1,
+        jobs=100,
+        options=("fault", "quick"),
     ),
 }
 

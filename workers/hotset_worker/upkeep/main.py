@@ -174,6 +174,8 @@ class UpkeepThread(Background):
         self._tasks = upkeep.tasks()
         self._last_words = upkeep.last_words()
         self._reap_from = float("-inf")
+        #: Tasks whose server was away when they were tried last.
+        self._waiting: set[Callable[[], None]] = set()
         super().__init__("hotset-upkeep")
 
     def stop(self) -> None:
@@ -196,9 +198,17 @@ class UpkeepThread(Background):
         try:
             task()
         except Unavailable as e:
-            log.warning("Upkeep %s waits: %s", task.__name__, e)
+            # Said once, and once that it is over: not a dozen lines a second for as long as a server is away.
+            if not self._waiting:
+                log.warning("Upkeep (%s) waits: %s", task.__name__, e)
+            self._waiting.add(task)
             if isinstance(e, StoreUnavailable):
                 # Nobody could renew a lease meanwhile: who lives shall have the time to say so.
                 self._reap_from = time.monotonic() + 2 * self._upkeep.heartbeat_s
         except Exception:
             log.exception("Upkeep %s failed; it is tried again.", task.__name__)
+        else:
+            if task in self._waiting:
+                self._waiting.discard(task)
+                if not self._waiting:
+                    log.warning("Upkeep goes on.")
