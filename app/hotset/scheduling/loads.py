@@ -11,6 +11,7 @@ from hotset.scheduling.decisions import Load
 from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import overloaded
+from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
 from hotset.scheduling.victims import harms_of, victims_for
 
@@ -127,7 +128,8 @@ def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, 
     if late:
         best = min(late, key=lambda c: c.demand.oldest)
         return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
-    best = max(free, key=lambda c: (c.value, -c.demand.oldest))
+    least = smallest_mb(snapshot, waiting)
+    best = max(free, key=lambda c: (snapshot.models[c.demand.model].size_mb >= least, c.value, -c.demand.oldest))
     alone = len(free) == len(waiting) and not view.busy and not snapshot.others.gpus
     if alone and is_handful([c.demand for c in free]):
         best = free[first_of_plan(snapshot, free)]

@@ -21,6 +21,7 @@ from hotset.scheduling.loads import (
 )
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import OVERDUE, grants, hot_suspects, overdue_since
+from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, Snapshot, Switch
 
 BALANCED = Options()
@@ -57,7 +58,7 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
                 snapshot, cold, waiting, overdue, options
             )
     closing = switch.victims if switch is not None else load.victims if load is not None else ()
-    runs = grants(snapshot, closing, overdue, backlog_s(snapshot, waiting))
+    runs = grants(snapshot, closing, overdue, backlog_s(snapshot, waiting), smallest_mb(snapshot, waiting))
     if load is not None:
         return (load, *runs)
     return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, options),)

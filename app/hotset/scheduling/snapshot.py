@@ -142,12 +142,13 @@ class Supply(NamedTuple):
 class Others:
     """All GPUs but the one that decides, summed up: whoever decides for one GPU looks at no other.
 
-    `power`: slots × speed.
+    `power`: slots × speed. `rooms`: usable VRAM -> power of the GPUs that have just so much.
     """
 
     gpus: int = 0
     power: float = 0.0
     supply: Mapping[str, Supply] = field(default_factory=dict)
+    rooms: Mapping[float, float] = field(default_factory=dict)
 
 
 NOBODY = Others()
@@ -166,16 +167,18 @@ def held(view: GpuView) -> tuple[list[str], int]:
 def others(views: Iterable[GpuView]) -> Others:
     """The sum of these GPUs. A worker makes it once for each look at the board."""
     supply: dict[str, Supply] = {}
+    rooms: dict[float, float] = {}
     gpus, power = 0, 0.0
     for view in views:
         own = view.slots * view.speed
         gpus, power = gpus + 1, power + own
+        rooms[view.vram_mb] = rooms.get(view.vram_mb, 0.0) + own
         models, soon = held(view)
         for model in models:
             before = supply.get(model, _NO_SUPPLY)
             part = own / len(models)
             supply[model] = Supply(before.replicas + 1, before.power + part, before.soon + soon)
-    return Others(gpus, power, supply)
+    return Others(gpus, power, supply, rooms)
 
 
 @dataclass(frozen=True, slots=True)

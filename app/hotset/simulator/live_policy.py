@@ -90,6 +90,7 @@ class _Gpus:
         self._supply: dict[str, Supply] = {}
         self._parts: list[tuple[list[str], float, int]] = [([], 0.0, 0)] * devices
         self._power = 0.0
+        self._rooms: dict[float, float] = {}
 
     def changed(self, device: Device) -> None:
         self._stale[device.index] = None
@@ -108,7 +109,9 @@ class _Gpus:
         supply = dict(self._supply)
         for model in models:
             _add(supply, model, -1, -power / len(models), -soon)
-        return view, Others(world.devices_up - 1, self._power - power, supply)
+        rooms = dict(self._rooms)
+        _give(rooms, device.vram_mb, -power)
+        return view, Others(world.devices_up - 1, self._power - power, supply, rooms)
 
     def _renew(self, index: int, device: Device) -> None:
         view = self._views[index] = self._view(device)
@@ -116,11 +119,13 @@ class _Gpus:
         for model in models:
             _add(self._supply, model, -1, -power / len(models), -soon)
         self._power -= power
+        _give(self._rooms, device.vram_mb, -power)
         models, soon, power = [], 0, 0.0
         if device.up:
             models, soon = held(view)
             power = view.slots * view.speed
         self._power += power
+        _give(self._rooms, device.vram_mb, power)
         for model in models:
             _add(self._supply, model, 1, power / len(models), soon)
         self._parts[index] = models, power, soon
@@ -140,6 +145,15 @@ def _add(supply: dict[str, Supply], model: str, replicas: int, power: float, soo
         del supply[model]  # with whatever the rounding of sums has left
     else:
         supply[model] = Supply(before.replicas + replicas, before.power + power, before.soon + soon)
+
+
+def _give(rooms: dict[float, float], vram_mb: float, power: float) -> None:
+    """More power, or less, of GPUs with so much VRAM."""
+    left = rooms.get(vram_mb, 0.0) + power
+    if left > 1e-6:  # else nobody is left but the rounding of sums
+        rooms[vram_mb] = left
+    else:
+        rooms.pop(vram_mb, None)
 
 
 class LivePolicy:
