@@ -75,6 +75,8 @@ class Settings:
     scale: _Positive = 1.0
     #: What the policy aims at: throughput, balanced or deadlines.
     objective: str = "balanced"
+    #: End waiting jobs as expired once they cannot start by their deadline any more; else they run late.
+    expire_hopeless: bool = False
     #: Wall seconds that a claim holds without a heartbeat: how long a dead worker keeps its jobs.
     lease_s: _Positive = 15.0
     #: Wall seconds between heartbeats; several fit into a lease.

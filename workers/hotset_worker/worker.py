@@ -21,6 +21,7 @@ from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
@@ -122,6 +123,9 @@ class GpuWorker:
                 learned=books.learned,
                 ledger=books.ledger,
                 foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),
+                hopeless=Hopeless(self.lanes, fleet, books.learned, scale=settings.scale)
+                if settings.expire_hopeless
+                else None,
             )
         )
 

@@ -88,15 +88,17 @@ def grants(snapshot: Snapshot, closing: Collection[str], overdue: float, backlog
     if not free:
         return []
     hot = {r.model for r in view.residents if r.model not in closing}
-    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     queues = [queue for queue in snapshot.queues if queue.model in hot]
+    if not queues:
+        return []
+    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     risk = snapshot.now + RISK_S + sum([q.demand.work for q in queues]) / (view.slots * view.speed)
     late = overdue if overdue == -inf else max(overdue, snapshot.now - max(LATE_SHORTEST_S, LATE * backlog))
-    highest = max([lane.priority for queue in queues for lane in queue.lanes], default=0)
+    highest = max([lane.priority for queue in queues for lane in queue.lanes])
     alone = not snapshot.others.gpus
     for queue in queues:
         for lane in queue.lanes:
-            priority = aged_priority(snapshot, lane, highest)
+            priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
             for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
                 order.append((rank, len(order), selector, count, queue, lane))
     order.sort()

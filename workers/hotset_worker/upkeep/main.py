@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -13,9 +13,11 @@ from hotset.errors import Unavailable
 from hotset.store import JobStore, retention
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
+from hotset.store.jobs import Ended
 from hotset_worker import foresight, learning, ledger
 from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
 
@@ -38,6 +40,7 @@ class Upkeep:
     learned: Learned
     ledger: Ledger
     foresight: Foresight
+    hopeless: Hopeless | None
 
     def tasks(self) -> list[tuple[float, Callable[[], None]]]:
         """(interval, task)."""
@@ -46,6 +49,7 @@ class Upkeep:
             (0.5, self.tell),
             (1.0, self.reap),
             (1.0, self.expire),
+            (1.0, self.expire_hopeless),
             (1.0, self.restore_claims),
             (ledger.WRITE_S, self.write_swaps),
             (ledger.WRITE_SLOTS_S, self.write_slots),
@@ -73,7 +77,17 @@ class Upkeep:
 
     def expire(self) -> None:
         """Jobs that waited longer than their queue timeout."""
-        for job in store.expire(self.store.engine, actor=self.worker):
+        self._ended(store.expire(self.store.engine, actor=self.worker))
+
+    def expire_hopeless(self) -> None:
+        """Jobs that cannot start by their deadline any more, if the user wants to be told early."""
+        if self.hopeless is not None:
+            for jobs in self.hopeless.expire(self.store.engine, actor=self.worker):
+                self._ended(jobs)
+
+    def _ended(self, jobs: Iterable[Ended]) -> None:
+        """Jobs that ended while they waited: out of their lanes; who waits for them is told."""
+        for job in jobs:
             self.lanes.remove(job.queue or "", job.id)
             self.replies.ended(job.reply_to, job.id, job.state)
 
