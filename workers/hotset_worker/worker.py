@@ -119,6 +119,7 @@ class GpuWorker:
                 max_crashes=settings.max_crashes,
                 keep_jobs_days=settings.keep_jobs_days,
                 keep_audit_months=settings.keep_audit_months,
+                keep_messages_days=settings.keep_messages_days,
                 learned=books.learned,
                 ledger=books.ledger,
                 foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),

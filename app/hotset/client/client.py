@@ -29,6 +29,7 @@ from hotset.client.flows import FlowRun
 from hotset.client.job import Job, Jobs
 from hotset.client.listener import Listener
 from hotset.client.marks import Marks
+from hotset.client.messaging import Messaging
 from hotset.client.steps import Box, Each
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
@@ -36,6 +37,7 @@ from hotset.errors import (
     HotsetError,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidJob,
     UnknownJob,
     UsageError,
 )
@@ -44,6 +46,7 @@ from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import JobView, NewJob, Priority, Routing, State
 from hotset.jobs.filters import parse_id
 from hotset.jobs.flows import Flow
+from hotset.messaging import MessageStore
 from hotset.settings import Settings, load_settings
 from hotset.store import Accepted, Ended, JobStore, make_engine
 from hotset.store.waiting import Glance, glance
@@ -63,9 +66,10 @@ class Asked(TypedDict, total=False):
     options: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     idempotency_key: str | None
+    send_to: str | None
 
 
-class Client(Operating):
+class Client(Operating, Messaging):
     """Submits jobs as one tenant and waits for them.
 
     A job is accepted when `submit` returns: its row is committed. It is given to the broker right after; if the broker
@@ -99,6 +103,8 @@ class Client(Operating):
         relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False)
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
+        self._messages = MessageStore(engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed)
+        self._to_wake = {}
         self._lanes = Lanes(settings.broker_url.get_secret_value())
         self._listener = Listener(
             settings.cache_url.get_secret_value(),
@@ -106,13 +112,14 @@ class Client(Operating):
             self._store,
             self.tenant,
             partial(following.loads_now, self._lanes),
+            self._messages.waiting,
         )
         self._marks = Marks(self._store)
         self._parents = False
 
     def forked(self) -> None:
         """In the child of a fork: the parent's connections are kept, untouched, and never used again."""
-        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks))
+        self._inherited.append((self._engines, self._store, self._messages, self._lanes, self._listener, self._marks))
         self._connecting = threading.Lock()
         self._parents = True
 
@@ -148,6 +155,7 @@ class Client(Operating):
         options: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        send_to: str | None = None,
         stream: bool = False,
     ) -> Job | FlowRun:
         """Submit one job, or a flow; returns when it is accepted (its rows are committed).
@@ -160,10 +168,16 @@ class Client(Operating):
         it orders work and drops nothing (default: the queue's). `queue_timeout` expires a job that has not started,
         `run_timeout` stops a run. `options`: temperature, top_p, max_tokens, repeat_penalty, seed, stop. The same
         `idempotency_key` gives the same job. `stream`: its tokens are sent as they come, for `job.stream()`.
+        `send_to`: the agent whose inbox gets the answer, or how else it ended, by the commit that ends the job (of a
+        flow: give it to its steps).
 
         Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), StoreUnavailable.
         """
         if isinstance(agent, Flow):
+            if send_to is not None:
+                raise InvalidJob(
+                    "A flow has several answers.", remedy="Give send_to to the steps whose answers are to be sent."
+                )
             defaults = {
                 "priority": priority,
                 "deadline": deadline,
@@ -188,6 +202,7 @@ class Client(Operating):
             options=options,
             metadata=metadata,
             idempotency_key=idempotency_key,
+            send_to=send_to,
             scale=self.settings.scale,
             reply_to=self.name,
             stream=stream,

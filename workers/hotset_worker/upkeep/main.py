@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
+from hotset import messaging
 from hotset.broker import Lanes, Replies
 from hotset.errors import Unavailable
 from hotset.store import JobStore, retention
@@ -35,6 +36,7 @@ class Upkeep:
     max_crashes: int
     keep_jobs_days: int
     keep_audit_months: int
+    keep_messages_days: int
     learned: Learned
     ledger: Ledger
     foresight: Foresight
@@ -55,6 +57,7 @@ class Upkeep:
             (3600.0, self.trim_ledger),
             (20.0, self.compare_with_broker),
             (10.0, self.remove_old_jobs),
+            (10.0, self.remove_old_messages),
             (3600.0, self.drop_old_months),
             (3600.0, self.make_partitions),
         ]
@@ -102,6 +105,13 @@ class Upkeep:
         until = time.monotonic() + 1.0
         engine, days = self.store.engine, self.keep_jobs_days
         while retention.remove_batch(engine, actor=self.worker, keep_days=days).jobs and time.monotonic() < until:
+            pass
+
+    def remove_old_messages(self) -> None:
+        """Messages that ended longer ago than they are kept; for a second at most."""
+        until = time.monotonic() + 1.0
+        engine, days = self.store.engine, self.keep_messages_days
+        while messaging.remove_batch(engine, actor=self.worker, keep_days=days) and time.monotonic() < until:
             pass
 
     def drop_old_months(self) -> None:
