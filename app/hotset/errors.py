@@ -19,6 +19,7 @@
     │   ├── BrokerUnavailable
     │   ├── ModelServerUnavailable
     │   └── PortTaken
+    ├── RateLimited                 over a limit, so nothing was accepted; `retry_after_s` says when to come again
     ├── ModelError                  the model server refused or broke off a request
     │   ├── ModelNotFound
     │   ├── ModelTooLarge
@@ -157,6 +158,23 @@ class ModelServerUnavailable(Unavailable):
 
 class PortTaken(Unavailable):
     retryable = False
+
+
+class RateLimited(HotsetError):
+    """A limit on submissions would be exceeded: nothing was accepted. Nothing that was accepted is ever dropped.
+
+    `retry_after_s`: wall seconds after which there should be room; None when the submission alone is over the limit.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None, remedy: str = "") -> None:
+        if not remedy and retry_after_s is None:
+            remedy = "Submit less at once: it can never be accepted like this."
+        elif not remedy:
+            remedy = f"Try again in {retry_after_s:.3g} s, or wait for it: submit(..., wait=True)."
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class ModelError(HotsetError):

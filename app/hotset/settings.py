@@ -95,6 +95,12 @@ class Settings:
     stall_timeout_s: _Positive = 60.0
     #: Wall seconds a model may take to load.
     load_timeout_s: _Positive = 330.0
+    #: A YAML file with limits on what is submitted, per tenant, agent and queue; None: nothing is limited.
+    limits: Path | None = None
+    #: With limits per minute: refuse what cannot be counted while the cache is away, in place of letting it through.
+    limits_required: bool = False
+    #: A command that restarts the model server when it answers but generates nothing; run without a shell.
+    model_server_restart: str | None = None
     #: Rows that one transaction of `submit_many` holds.
     submit_chunk: _AtLeastOne = 10_000
     #: `user:password` of `hotset flower`; without it Flower listens to this machine only.
@@ -115,6 +121,10 @@ class Settings:
     max_deliveries: _AtLeastOne = 5
     #: For debugging: a file to which a worker appends what its policy saw and answered (JSON lines).
     decisions: Path | None = None
+    #: Wall seconds between two seals of the audit: how long what is new in it can be changed unseen.
+    audit_seal_s: _Positive = 30.0
+    #: A file to which each seal's hash is appended, out of the database's reach; None: the log alone has it.
+    audit_anchor: Path | None = None
 
 
 _NAMES = tuple(f.name for f in fields(Settings))

@@ -16,8 +16,8 @@ from hotset.broker.replies import inbox_channel
 from hotset.client import listener
 from hotset.errors import IdempotencyConflict, InvalidMessage, LeaseLost, UnknownMessage
 from hotset.jobs import Outcome, State
-from hotset.messaging import remove_batch
-from hotset.store import JobStore
+from hotset.messaging import erase_tenant, remove_batch
+from hotset.store import JobStore, erasure
 from stack import Stack, eventually
 
 TO, FROM = "qa-team-lead", "system-architect"
@@ -409,6 +409,22 @@ def test_a_job_that_ends_otherwise_tells_that_too_and_so_does_its_replay(client:
     msg.ack()
     again.cancel()
     assert [m.job for m in take(client)] == [again.id]
+
+
+def test_an_answer_is_erased_with_its_job_and_a_tenants_messages_with_the_tenant(
+    client: Client, other: Client, engine: Engine
+) -> None:
+    told = client.submit("log-aggregator-loki", "x", send_to=TO)
+    attempt = JobStore(engine).claim(told._id, worker="w", lease_s=30)
+    assert attempt is not None
+    JobStore(engine).finish(told._id, attempt.number, Outcome(State.SUCCEEDED, text="secret", model="m"), worker="w")
+    client.send(TO, "mine", from_=FROM)
+    other.send(TO, "theirs", from_=FROM)
+    assert erasure.erase(engine, tenant="default", actor="test", ids=[told._id]) == 1
+    assert bodies(client) == ["mine"], "its answer lay in an inbox"
+    assert erase_tenant(engine, tenant="default", actor="test") == 1, "handled ones, too"
+    assert erase_tenant(engine, tenant="default", actor="test") == 0
+    assert bodies(other) == ["theirs"]
 
 
 def test_a_very_long_answer_is_cut_and_says_so(client: Client, engine: Engine) -> None:

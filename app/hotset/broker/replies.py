@@ -16,7 +16,6 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -26,6 +25,7 @@ from redis.retry import Retry
 
 from hotset.broker.lanes import connect_redis
 from hotset.broker.outbox import Outbox
+from hotset.broker.scripts import lua
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ LONGEST_STREAM = 10_000
 _HOLD_S = 10.0
 _AGAIN_S = 0.1
 
-_TELL = (resources.files(__package__) / "lua" / "tell.lua").read_text("utf-8")
+_TELL = lua("tell")
 
 
 def channel(client: str) -> str:
@@ -144,6 +144,13 @@ def read_tokens(client: redis.Redis, job: UUID, attempt: int, seq: int) -> list[
     """The token events of an attempt from that number on, as far as they are kept. Raises redis.RedisError."""
     found = cast(list[tuple[str, dict[str, str]]], client.xrange(_token_key(job, attempt), f"{seq + 1}-0"))
     return [json.loads(fields["e"]) for _, fields in found]
+
+
+def forget_tokens(client: redis.Redis, jobs: Mapping[UUID, int]) -> None:
+    """Drop the token streams of these jobs, given with their last attempt. Raises redis.RedisError."""
+    keys = [_token_key(job, attempt) for job, last in jobs.items() for attempt in range(1, last + 1)]
+    for first in range(0, len(keys), 1000):
+        client.unlink(*keys[first : first + 1000])
 
 
 def connect_cache(url: str) -> redis.Redis:

@@ -17,6 +17,7 @@ from hotset.cli import (
     config,
     demo,
     doctor,
+    erase,
     flower,
     gpus,
     jobs,
@@ -70,6 +71,7 @@ demo.add_to(app)
 servers.add_to(app)
 backup.add_to(app)
 retain.add_to(app)
+erase.add_to(app)
 serve.add_to(app)
 worker.add_to(app)
 run.add_to(app)

@@ -19,6 +19,7 @@ from uuid import UUID
 
 from hotset.agents.own import OwnAgent
 from hotset.client import following, forks, waiting
+from hotset.client.admission import admitted
 from hotset.client.client import Asked, Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
@@ -248,16 +249,27 @@ class AsyncClient:
         return self._sync.fleet
 
     @overload
-    async def submit(self, agent: Flow, *, stream: bool = False, **asked: Unpack[Asked]) -> AsyncFlowRun: ...
+    async def submit(
+        self, agent: Flow, *, stream: bool = False, wait: bool | float = False, **asked: Unpack[Asked]
+    ) -> AsyncFlowRun: ...
 
     @overload
     async def submit(
-        self, agent: str | OwnAgent[Any], prompt: Any = None, *, stream: bool = False, **asked: Unpack[Asked]
+        self,
+        agent: str | OwnAgent[Any],
+        prompt: Any = None,
+        *,
+        stream: bool = False,
+        wait: bool | float = False,
+        **asked: Unpack[Asked],
     ) -> AsyncJob: ...
 
     @wraps(Client.submit)
-    async def submit(self, agent: Any, prompt: Any = None, **asked: Any) -> AsyncJob | AsyncFlowRun:
-        accepted = await self._call(partial(self._sync.submit, agent, prompt, **asked))
+    async def submit(
+        self, agent: Any, prompt: Any = None, *, wait: bool | float = False, **asked: Any
+    ) -> AsyncJob | AsyncFlowRun:
+        once: Callable[[], Job | FlowRun] = partial(self._sync.submit, agent, prompt, **asked)
+        accepted = await arun(admitted(once, wait), self._pool)
         return AsyncFlowRun(self, accepted) if isinstance(accepted, FlowRun) else AsyncJob(self, accepted)
 
     job = _awaited_job(Client.job)
@@ -278,9 +290,12 @@ class AsyncClient:
     replay_messages = _awaited(Client.replay_messages)
     erase_message = _awaited(Client.erase_message)
 
-    async def submit_many(self, jobs: Iterable[Any]) -> AsyncJobs:
+    async def submit_many(self, jobs: Iterable[Any], *, wait: bool | float = False) -> AsyncJobs:
         """See `Client.submit_many`."""
-        return AsyncJobs(self, await self._call(lambda: self._sync.submit_many(jobs)))
+        if wait is False:
+            # Rows are checked in the pool, too: a large chunk takes a while.
+            return AsyncJobs(self, await self._call(lambda: self._sync.submit_many(jobs)))
+        return AsyncJobs(self, await arun(self._sync._many(jobs, wait), self._pool))
 
     def stream(
         self, agent: str | OwnAgent[Any], prompt: Any, *, timeout: float | None = None, **asked: Unpack[Asked]

@@ -4,6 +4,7 @@ What waits is a *plan*: a generator that yields steps and is sent their answers.
 
     Take(box, until)   the next thing put into the box, or None when the time is up
     Call(function)     the value of a short blocking call
+    Pause(seconds)     nothing, so many wall seconds later
     Give(item)         hands an item to whoever iterates
 
 `run` and `Each` carry a plan out in the calling thread; `arun` and `AsyncEach` in an event loop, where a Take holds no
@@ -112,12 +113,23 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    seconds: float
+
+    def do(self) -> None:
+        time.sleep(self.seconds)
+
+    async def ado(self, pool: Executor) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Give(Generic[T]):
     item: T
 
 
 #: Gives items of the first type, returns the second.
-Plan = Generator[Take | Call | Give[T], Any, R]
+Plan = Generator[Take | Call | Pause | Give[T], Any, R]
 
 
 def run(plan: Plan[Any, R]) -> R:

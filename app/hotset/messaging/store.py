@@ -263,6 +263,16 @@ def remove_batch(engine: Engine, *, actor: str, keep_days: int) -> int:
     return int(found.messages + found.keys)
 
 
+def erase_tenant(engine: Engine, *, tenant: str, actor: str) -> int:
+    """Delete all messages of a tenant, whatever their state; how many. What it has done stays done: call it again."""
+    done = 0
+    while True:
+        found = rows(engine, "erase_tenant", {"tenant": tenant, "actor": actor, "limit": _BATCH}, room=_ROOM)[0]
+        done += int(found.messages)
+        if found.messages < _BATCH:
+            return done
+
+
 _ROOM = __package__
 
 

@@ -1,6 +1,6 @@
 -- jobs, results, audit: end an attempt, in one statement. No row: the lease was lost, another attempt has the job.
 -- What depends on the job is released or ended by a trigger (migration 0002), and its answer put into the inbox that it
--- names by another (0009), in the same transaction.
+-- names by another (0008), in the same transaction.
 WITH ended AS (
     UPDATE jobs
     SET state = %(state)s, lease_until = NULL, error_kind = %(error_kind)s, error = %(error)s,

@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -39,6 +39,7 @@ CREATE TABLE messages (
 -- Statements that know the id ask whether ended_at is null, which is the same as being open: with the state in their
 -- conditions a plan made while the table was small might read this index from end to end.
 CREATE INDEX messages_open ON messages (tenant, recipient, sender, seq) WHERE state = 'open';
+CREATE INDEX messages_of_jobs ON messages (job) WHERE job IS NOT NULL;
 CREATE INDEX messages_by_tenant ON messages (tenant, seq);
 CREATE INDEX messages_ended ON messages (ended_at) WHERE ended_at IS NOT NULL;
 CREATE INDEX messages_dead ON messages (tenant, seq) WHERE state = 'dead';
