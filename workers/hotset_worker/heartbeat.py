@@ -64,6 +64,10 @@ class Ear(Background):
             except redis.RedisError as e:
                 log.warning("The broker is away (%s); listening again in a second.", e)
                 self._stopping.wait(1.0)
+            except Exception:
+                # Anybody may publish anything here, bytes that are no text included.
+                log.exception("What was heard on the broker is not understood; listening again in a second.")
+                self._stopping.wait(1.0)
 
     def _listen(self) -> None:
         pubsub = self._lanes.subscriber()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 
 from hotset.agents import load_options, load_registry
@@ -21,11 +22,13 @@ from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
 from hotset_worker.upkeep import Upkeep
 from hotset_worker.upkeep.main import UpkeepThread
+from hotset_worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +57,9 @@ class GpuWorker:
             raise InvalidSettings(f"There is no objective {settings.objective!r}.", remedy=hint)
         self.gpu = choose_gpu(fleet, settings.gpu)
         self._grace_s = settings.stop_grace_s
-        name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}"
+        # Never that of a worker before: a restarted container has the host and often the process id of the one that
+        # died, and what died with that one must not seem to run beside what this one runs.
+        name = f"{self.gpu.name}@{socket.gethostname()}:{os.getpid()}-{secrets.token_hex(2)}"
         self.server = OllamaServer(self.gpu.address or settings.model_server)
         self.simulated = self._meet_server()
         self.lanes = Lanes(
@@ -76,13 +81,19 @@ class GpuWorker:
             self.server,
             self.lanes,
             worker=name,
-            timing=Timing(scale=settings.scale, load_timeout_s=settings.load_timeout_s),
+            timing=Timing(
+                scale=settings.scale,
+                load_timeout_s=settings.load_timeout_s,
+                first_token_timeout_s=settings.first_token_timeout_s,
+            ),
             options=options,
             load_options=load_options,
             simulated=self.simulated,
             paused=lambda: self._pauses.now,
             loading=lambda model: self.replies.loading(self.gpu.name, model),
             decided=self._decisions or (lambda snapshot, decisions: None),
+            spoke_since=self.runs.spoke_since,
+            restart=settings.model_server_restart,
         )
         registry = load_registry(fleet, settings.agents)
         self.tools = Tools(
@@ -102,10 +113,12 @@ class GpuWorker:
             first_token_timeout_s=settings.first_token_timeout_s,
             stall_timeout_s=settings.stall_timeout_s,
             simulated=self.simulated,
+            digest=self.owner.revisions.of,
         )
         self._heartbeat = Heartbeat(
             store, self.lanes, self.runs, every_s=settings.heartbeat_s, lease_s=settings.lease_s
         )
+        self._watchdog = Watchdog(self.runs)
         self._ear = Ear(self.lanes, self.owner, self._heartbeat, self.runs)
         books = self.owner.books
         self._upkeep = UpkeepThread(
@@ -115,18 +128,25 @@ class GpuWorker:
                 lanes=self.lanes,
                 replies=self.replies,
                 lease_s=settings.lease_s,
+                heartbeat_s=settings.heartbeat_s,
                 relay_after_s=settings.relay_after_s,
                 max_crashes=settings.max_crashes,
                 keep_jobs_days=settings.keep_jobs_days,
                 keep_audit_months=settings.keep_audit_months,
+                keep_messages_days=settings.keep_messages_days,
                 learned=books.learned,
                 ledger=books.ledger,
                 foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),
+                hopeless=Hopeless(self.lanes, fleet, books.learned, scale=settings.scale)
+                if settings.expire_hopeless
+                else None,
+                audit_seal_s=settings.audit_seal_s,
+                audit_anchor=settings.audit_anchor,
             )
         )
 
     def start(self) -> None:
-        for part in (self._pauses, self.owner, self._heartbeat, self._ear, self._upkeep):
+        for part in (self._pauses, self.owner, self._heartbeat, self._watchdog, self._ear, self._upkeep):
             part.start()
         log.info(
             "GPU %s: %.0f MiB, %d slots, model server %s%s.",
@@ -146,6 +166,7 @@ class GpuWorker:
                 run.end("handed back", "the worker stops")
             self.runs.wait_idle(_HAND_BACK_S)
         self._heartbeat.stop()
+        self._watchdog.stop()
         self._upkeep.stop()
         self._pauses.stop()
         self.replies.close()

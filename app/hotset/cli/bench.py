@@ -19,7 +19,7 @@ def add_to(app: typer.Typer) -> None:
 def bench(
     name: Annotated[str | None, typer.Argument(help="Which; without it they are listed.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Repeat it so often; figures are medians.")] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs of an arm (burst: of an agent).")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Jobs of an arm (burst: of an agent), or messages.")] = None,
     fleet: Annotated[
         str | None, typer.Option(help="live: classic (two models fit together), single (none do), or a fleet file.")
     ] = None,

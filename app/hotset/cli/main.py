@@ -17,9 +17,11 @@ from hotset.cli import (
     config,
     demo,
     doctor,
+    erase,
     flower,
     gpus,
     jobs,
+    messages,
     models,
     plan,
     queues,
@@ -69,11 +71,13 @@ demo.add_to(app)
 servers.add_to(app)
 backup.add_to(app)
 retain.add_to(app)
+erase.add_to(app)
 serve.add_to(app)
 worker.add_to(app)
 run.add_to(app)
 batch.add_to(app)
 jobs.add_to(app)
+messages.add_to(app)
 agents.add_to(app)
 status.add_to(app)
 top.add_to(app)

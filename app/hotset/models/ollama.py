@@ -19,6 +19,7 @@ from hotset.models.refusals import refusal
 
 _MIB = 1024 * 1024
 _FOREVER = -1
+_LONGEST_DIGEST = 200
 _POLL_S = (0.005, 0.1)  # from, to: an idle model is gone at once, a busy one takes a while
 _ASK_AGAIN_S = 1.0  # somebody else's request may have set the keep_alive back (point 8 of what Ollama does)
 
@@ -80,6 +81,7 @@ class OllamaServer:
                 model=canonical(str(row["name"])),
                 size_mb=row.get("size", 0) / _MIB,
                 vram_mb=row.get("size_vram", 0) / _MIB,
+                digest=str(row.get("digest", ""))[:_LONGEST_DIGEST],
             )
             for row in rows
         )

@@ -96,17 +96,19 @@ def grants(
     if not free:
         return []
     hot = {r.model for r in view.residents if r.model not in closing}
-    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     queues = [queue for queue in snapshot.queues if queue.model in hot]
+    if not queues:
+        return []
+    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     risk = snapshot.now + RISK_S + _ahead_s(snapshot, queues)
+    highest = max([lane.priority for queue in queues for lane in queue.lanes])
     alone = not snapshot.others.gpus
     times, shortest = (LATE, LATE_SHORTEST_S) if alone else (LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S)
     late = overdue if overdue == -inf else max(overdue, snapshot.now - max(shortest, times * backlog))
     others_do = {q.model for q in queues if least_mb and snapshot.models[q.model].size_mb < least_mb}
-    highest = max([lane.priority for queue in queues for lane in queue.lanes], default=0)
     for queue in queues:
         for lane in queue.lanes:
-            priority = aged_priority(snapshot, lane, highest)
+            priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
             for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
                 if rank[0] and queue.model in others_do:
                     rank = (*rank[:2], rank[2] + _BEHIND, *rank[3:])

@@ -71,10 +71,12 @@ class QueueView:
         for lane in self.lanes:
             jobs += lane.waiting
             weight += lane.waiting * WEIGHTS[lane.priority]
-            oldest = min(oldest, lane.oldest_arrival)
+            if lane.oldest_arrival < oldest:
+                oldest = lane.oldest_arrival
             if lane.next_deadline is not None and not lane.alone:
                 savable += lane.savable
-                deadline = min(deadline, lane.next_deadline)
+                if lane.next_deadline < deadline:
+                    deadline = lane.next_deadline
         demand = Demand(self.model, jobs, weight, jobs * self.run_s, oldest, deadline, savable)
         object.__setattr__(self, "demand", demand)
 
@@ -120,7 +122,7 @@ class GpuView:
 
     @property
     def free_slots(self) -> int:
-        return max(0, self.slots - self.busy)
+        return self.slots - self.busy if self.busy < self.slots else 0
 
     def resident(self, model: str) -> Resident | None:
         for r in self.residents:

@@ -8,7 +8,7 @@ which the deciding one is taken out.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from time import perf_counter_ns
+from time import thread_time_ns
 
 from hotset.errors import HotsetError
 from hotset.fleet import Fleet
@@ -98,7 +98,11 @@ class _Gpus:
     def look(self, world: World, device: Device) -> tuple[GpuView, Others]:
         """One GPU as it is, and the sum of all others."""
         if len(world.devices) == 1:
-            return self._view(device), NOBODY
+            view = self._views[0]
+            if view is None or self._stale:
+                view = self._views[0] = self._view(device)
+                self._stale.clear()
+            return view, NOBODY
         for index in self._stale:
             self._renew(index, world.devices[index])
         self._stale.clear()
@@ -201,6 +205,11 @@ class LivePolicy:
         self._runs = {**self._runs, queue.model: longest}
 
     def decide(self, world: World, device: Device) -> None:
+        if device.busy >= device.gpu.slots:
+            if not self._may_switch(device):
+                return
+        elif not self._waiting and device.switch_to is None:
+            return
         now = world.now
         view, others = self._gpus.look(world, device)
         snapshot = Snapshot(
@@ -212,9 +221,9 @@ class LivePolicy:
             self._fleet.max_wait_s,
             others,
         )
-        began = perf_counter_ns()
+        began = thread_time_ns()
         decisions = decide(snapshot, self._options)
-        self._result.decision_ns.add(perf_counter_ns() - began)
+        self._result.decision_ns.add(thread_time_ns() - began)
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(world, device, decision)
@@ -224,6 +233,15 @@ class LivePolicy:
                 world.give_up(device)
             elif decision.until is not None:
                 world.wake(device, decision.until)
+
+    def _may_switch(self, device: Device) -> bool:
+        """Could the policy do more than wait, with all slots taken? If not, nobody needs a snapshot: most looks."""
+        waiting = [self._by_number[i].model for i in self._waiting]
+        if device.switch_to is not None:
+            return device.switch_to not in waiting  # it may drain for nobody
+        models, resident = self._fleet.models, device.resident
+        room = device.vram_mb - sum([models[name].size_mb for name, running in device.running.items() if running])
+        return any(models[name].size_mb <= room for name in waiting if name not in resident)
 
     def _run(self, world: World, device: Device, run: Run) -> None:
         queue = self._queues[run.queue]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from uuid import UUID
 
 from hotset.jobs import Attempt, Outcome, State
@@ -26,7 +27,9 @@ def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
     """
     try:
         job_id = receive(tools, delivery)
-        attempt = tools.store.claim(job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue)
+        attempt = tools.store.claim(
+            job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue, alone=delivery.alone
+        )
         if attempt is None:
             # Cancelled or expired while it waited, published twice, or moved to its queue: all are normal.
             log.debug("Message %s has nothing to run.", delivery.task_id)
@@ -44,6 +47,9 @@ def _attempt(tools: Tools, run: ActiveRun) -> Outcome | None:
     tools.replies.started(attempt.reply_to, attempt.id, attempt.number, restarted=attempt.number > 1)
     began = time.monotonic()
     outcome = infer(tools, run, lambda: prepare(tools, attempt))
+    if outcome is not None and outcome.model:
+        # Before the owner hears that the run is over: it may evict the model.
+        outcome = replace(outcome, model_digest=tools.digest(outcome.model))
     run_s = (time.monotonic() - began) / tools.scale
     done = outcome is not None and outcome.state is State.SUCCEEDED
     tokens = int(outcome.usage.get("output_tokens") or 0) if outcome is not None else 0
