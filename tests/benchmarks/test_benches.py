@@ -33,6 +33,11 @@ PROMISED = {
     ),
     "scale": ({"gpus_1", "gpus_2"}, {"throughput_per_h"}, {"gpus_2/gpus_1"}),
     "drain": ({"hotset", "celery", "celery_bare"}, {"jobs_per_s"}, {"hotset/celery", "hotset/celery_bare"}),
+    "messages": (
+        {"hotset", "redis_stream", "postgres_queue"},
+        {"messages_per_s", "latency_ms_p50", "latency_ms_p99"},
+        {"hotset/redis_stream", "hotset/postgres_queue"},
+    ),
     "live": (
         {"hotset", "direct", "fifo", "celery", "predicted"},
         {"throughput_per_h", "goodput", "swaps", "wait_s_p50", "wait_s_p99", "deadline_missed"},
@@ -48,6 +53,7 @@ JOBS = {
     "submit": 10,
     "scale": 4,
     "drain": 10,
+    "messages": 20,
     "live": 4,
     "closed": 4,
     "burst": 2,

@@ -22,6 +22,7 @@ from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import Ear, Heartbeat
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
@@ -132,9 +133,13 @@ class GpuWorker:
                 max_crashes=settings.max_crashes,
                 keep_jobs_days=settings.keep_jobs_days,
                 keep_audit_months=settings.keep_audit_months,
+                keep_messages_days=settings.keep_messages_days,
                 learned=books.learned,
                 ledger=books.ledger,
                 foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),
+                hopeless=Hopeless(self.lanes, fleet, books.learned, scale=settings.scale)
+                if settings.expire_hopeless
+                else None,
                 audit_seal_s=settings.audit_seal_s,
                 audit_anchor=settings.audit_anchor,
             )

@@ -211,6 +211,18 @@ class Lanes:
             found = pipe.execute()
         return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
 
+    def due_within(self, queue: str, seconds: float, *, skip: int = 0, most: int = 1000) -> list[UUID]:
+        """Waiting jobs of a queue whose deadline is less than so many wall seconds away, or has passed: a page of each
+        lane, the earliest first. Suspects are left out: they have begun once."""
+        with reachable(self.redis):
+            now_s, micros = self.redis.time()
+            until = _ms(now_s + micros / 1e6 + seconds)
+            pipe = self.redis.pipeline(transaction=False)
+            for priority in Priority:
+                pipe.zrangebyscore(f"hs:deadline:{queue}:{priority.label}", "-inf", until, start=skip, num=most)
+            found = [name for names in pipe.execute() for name in names]
+        return [job for name in found if (job := _uuid(name)) is not None]
+
     def position(self, queue: str, priority: Priority, job_id: UUID, *, suspect: bool) -> int | None:
         """How many jobs of the queue go before that one; None when it does not wait in its lane.
 
@@ -277,6 +289,14 @@ def reachable(client: redis.Redis) -> Iterator[None]:
             f"Redis (the broker) does not answer at {where.get('host')}:{where.get('port')}: {e}.",
             remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_BROKER_URL.",
         ) from e
+
+
+def _uuid(name: str) -> UUID | None:
+    """Messages of plain producers may have other ids."""
+    try:
+        return UUID(name)
+    except ValueError:
+        return None
 
 
 def _ms(seconds: float) -> int:

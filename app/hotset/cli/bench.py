@@ -20,7 +20,8 @@ def bench(
     name: Annotated[str | None, typer.Argument(help="Which; without it they are listed.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Repeat it so often; figures are medians.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Jobs of an arm (burst: of an agent; faults: per cent of their load).")
+        int | None,
+        typer.Option(min=1, help="Jobs of an arm (burst: of an agent; faults: per cent of their load), or messages."),
     ] = None,
     fleet: Annotated[
         str | None, typer.Option(help="live: classic (two models fit together), single (none do), or a fleet file.")

@@ -52,8 +52,7 @@ class Jobs:
         self._savable += 1
 
     def remove(self, job: str, now: float) -> None:
-        self.advance(now)
-        if self._waiting.pop(job) >= now:
+        if self._waiting.pop(job) != _PASSED:
             self._savable -= 1
         del self._arrived[job]
         arrivals, arrived = self._by_arrival, self._arrived
@@ -105,7 +104,10 @@ class Accounts:
         members = self._members.setdefault(lane, {})
         if name in members:
             return
-        if not any(name in others for others in self._members.values()):
+        for others in self._members.values():
+            if name in others:
+                break
+        else:
             self._served[name] = max(self._served.get(name, 0.0), self.clock)
         members[name] = None
         heapq.heappush(self._heaps.setdefault(lane, []), (self._served[name], name))
@@ -143,7 +145,9 @@ class Accounts:
 
     def tick(self, lane: str) -> None:
         """Before a claim in the lane: the clock follows the least served one of those that wait."""
-        self.clock = max(self.clock, self.least(lane)[0])
+        least = self.least(lane)[0]
+        if least > self.clock:
+            self.clock = least
 
 
 class Queue:
