@@ -33,9 +33,9 @@ SUSPECT = "suspect"
 _TAKES_NOTHING = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
 #: Traces of messages that were put into quarantine, for the audit.
 PUT_ASIDE = "hs:quarantine:untold"
-#: How far ahead of the least served one a tenant or an agent may be, in expected slot seconds (model seconds): so
-#: much is left to deadlines before shares decide. The simulator's lanes have the same.
-CREDIT_S = 120.0
+#: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
+#: deadlines before shares decide. The simulator's lanes have the same.
+CREDIT_RUNS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ class Lanes:
         *,
         weights: Mapping[str, float] | None = None,
         pace: float = 1.0,
-        credit_s: float = CREDIT_S,
+        credit_s: float | None = None,
     ) -> None:
         """For who claims: `weights` are the tenants' (1 for others), `pace` the model seconds of work that its GPU
         does in a wall second on one slot."""
@@ -82,7 +82,7 @@ class Lanes:
         self._bytes = connect_redis(url, name="broker_url", text=False)
         self._weights = json.dumps(dict(weights or {}))
         self._pace = pace
-        self._credit_ms = _ms(credit_s)
+        self._credit_s = credit_s
         self._claim = self._bytes.register_script(lua("fair", "claim"))
         self._put_aside = self._bytes.register_script(lua("put_aside"))
         self._ack = self.redis.register_script(lua("fair", "ack"))
@@ -135,7 +135,7 @@ class Lanes:
             claim,
             _ms(expected_s),
             self._pace,
-            self._credit_ms,
+            _ms(CREDIT_RUNS * expected_s if self._credit_s is None else self._credit_s),
             self._weights,
         ]
         with reachable(self.redis):
