@@ -11,6 +11,8 @@
     │   ├── InvalidSettings         hotset.toml or HOTSET_*
     │   ├── InvalidCatalogue
     │   ├── IdempotencyConflict     same key, another body
+    │   ├── InvalidMessage          recipient, topic, body: what cannot be sent
+    │   ├── UnknownMessage
     │   └── IllegalTransition       the job's state does not allow it
     ├── Unavailable                 a server does not answer; the same call may work later
     │   ├── StoreUnavailable
@@ -24,6 +26,7 @@
     │   └── GenerationFailed        `retryable` depends on what the server said
     ├── RunTimeout                  the run outlived its run_timeout
     ├── JobCancelled
+    ├── LeaseLost                   a message may have gone to another consumer: what this one did is not its end
     ├── JobFailed                   what `job.result()` raises for a terminal state without a result
     └── ResultTimeout               `job.result(timeout=...)` ran out; the job goes on
 
@@ -122,6 +125,17 @@ class IdempotencyConflict(UsageError):
     exit_status = 1
 
 
+class InvalidMessage(UsageError):
+    pass
+
+
+class UnknownMessage(UsageError):
+    exit_status = 1
+
+    def __init__(self, message_id: object) -> None:
+        super().__init__(f"There is no message {message_id}.", remedy="`hotset messages list` shows those there are.")
+
+
 class IllegalTransition(UsageError):
     exit_status = 1
 
@@ -190,6 +204,16 @@ class RunTimeout(HotsetError):
 
 class JobCancelled(HotsetError):
     pass
+
+
+class LeaseLost(HotsetError):
+    """The message was not acknowledged within its lease: it may have been delivered again, or was erased."""
+
+    def __init__(self, message_id: object) -> None:
+        super().__init__(
+            f"The lease of message {message_id} has ended, and it may have gone to another consumer.",
+            remedy="Take a longer lease_s, or extend() it; what was done in handling() is undone.",
+        )
 
 
 class JobFailed(HotsetError):

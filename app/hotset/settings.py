@@ -32,6 +32,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _AtLeastOne = Annotated[int, Field(ge=1)]
 _Kept = Annotated[int, Field(ge=0, le=36_500)]
+#: The table refuses more than a MiB.
+_MessageBytes = Annotated[int, Field(ge=1, le=1_048_576)]
 
 
 def _mapping(value: Any) -> Any:
@@ -77,6 +79,8 @@ class Settings:
     scale: _Positive = 1.0
     #: What the policy aims at: throughput, balanced or deadlines.
     objective: str = "balanced"
+    #: End waiting jobs as expired once they cannot start by their deadline any more; else they run late.
+    expire_hopeless: bool = False
     #: Wall seconds that a claim holds without a heartbeat: how long a dead worker keeps its jobs.
     lease_s: _Positive = 15.0
     #: Wall seconds between heartbeats; several fit into a lease.
@@ -113,6 +117,12 @@ class Settings:
     keep_jobs_days: _Kept = 30
     #: Whole months of the audit that are kept beside the running one; 0: all.
     keep_audit_months: _Kept = 13
+    #: Handled messages and dead letters are deleted after so many days, keys of sent messages too; 0: never.
+    keep_messages_days: _Kept = 7
+    #: Bytes of JSON that a message may have.
+    max_message_bytes: _MessageBytes = 65_536
+    #: A message that was delivered so often and not acknowledged is a dead letter.
+    max_deliveries: _AtLeastOne = 5
     #: For debugging: a file to which a worker appends what its policy saw and answered (JSON lines).
     decisions: Path | None = None
     #: Wall seconds between two seals of the audit: how long what is new in it can be changed unseen.

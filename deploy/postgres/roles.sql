@@ -7,7 +7,8 @@
 --
 -- hotset_owner     owns everything: `hotset migrate`, `hotset retain`, restore
 -- hotset_worker    claims, runs and ends jobs, writes results, audit and what was learned; deletes no job, result or audit
--- hotset_client    submits, cancels, retries, reads jobs and results, follows the audit; claims nothing, writes no result
+-- hotset_client    submits, cancels, retries, reads jobs and results, sends and takes messages, follows the audit; claims
+--                  nothing, writes no result
 -- hotset_operator  what a client may, and pause, resume and erase
 --
 -- Nobody but the owner may change or remove what the audit says, and its triggers stop the owner, too.
@@ -35,14 +36,14 @@ BEGIN
     FOR thing IN
         SELECT oid::regclass AS name FROM pg_class
         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-          AND relname ~ '^(alembic_version|jobs|results|flows|dependencies|pauses|costs|swaps|slot_seconds|forecast_errors|audit(_.*)?)$'
+          AND relname ~ '^(alembic_version|jobs|results|flows|dependencies|pauses|costs|swaps|slot_seconds|forecast_errors|messages|message_keys|subscriptions|audit(_.*)?)$'
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO hotset_owner', thing.name);
         EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC, hotset_worker, hotset_client, hotset_operator', thing.name);
     END LOOP;
     FOR thing IN
         SELECT oid::regprocedure AS name FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND proname ~ '^(jobs|audit)_'
+        WHERE pronamespace = current_schema()::regnamespace AND proname ~ '^(jobs|audit|messages)_'
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO hotset_owner', thing.name);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, hotset_worker, hotset_client, hotset_operator', thing.name);
@@ -56,6 +57,9 @@ END $$;
 
 GRANT SELECT ON alembic_version, jobs, results, flows, dependencies, pauses, costs, swaps, slot_seconds, forecast_errors,
     audit, audit_seals TO hotset_worker, hotset_client, hotset_operator;
+-- The end of a job may send its answer, whoever ends it.
+GRANT SELECT, INSERT, UPDATE, DELETE ON messages, message_keys TO hotset_worker, hotset_client, hotset_operator;
+GRANT SELECT ON subscriptions TO hotset_worker, hotset_client, hotset_operator;
 GRANT INSERT ON jobs, audit TO hotset_worker, hotset_client, hotset_operator;
 -- What the end of a job sets off (its dependents are released or fail), and the number of a row's transaction.
 GRANT EXECUTE ON FUNCTION jobs_free_dependents(jobs), jobs_fail_dependents(jobs), audit_tx_offset(), audit_horizon()
@@ -73,6 +77,10 @@ GRANT EXECUTE ON FUNCTION audit_make_partitions(integer) TO hotset_worker;
 
 -- ---- the client: submit and cancel -------------------------------------------------------------------------------
 
+GRANT EXECUTE ON FUNCTION messages_claim(text, text, text, integer, double precision, text), messages_bury(uuid, text)
+    TO hotset_client, hotset_operator;
+GRANT USAGE ON SEQUENCE messages_seq_seq TO hotset_client, hotset_operator;
+GRANT INSERT, DELETE ON subscriptions TO hotset_client, hotset_operator;
 GRANT INSERT ON flows, dependencies TO hotset_client, hotset_operator;
 -- To lock a flow while a part of it is tried again.
 GRANT UPDATE (created_at) ON flows TO hotset_client, hotset_operator;

@@ -228,7 +228,7 @@ def test_a_real_worker_keeps_every_promise_and_says_which_model_it_was(stack: St
     failed = client.submit(LIGHT, "x", max_retries=1, options={"hotset_fault": "cut", "hotset_run_s": 5})
     cancelled = client.submit(LIGHT, "later", not_before=100_000)
     cancelled.cancel("test")
-    assert all(job.result(timeout=60) for job in done)
+    assert all(job.result(timeout=120) for job in done)
     eventually(lambda: failed.status is State.FAILED, within_s=60, message=stack.log)
     ends = [row for row in client.audit(done[0].id) if row["action"] == "succeeded"]
     assert ends[0]["detail"]["model"] == "tinyllama" and len(ends[0]["detail"]["model_digest"]) == 64

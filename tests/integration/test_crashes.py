@@ -118,7 +118,7 @@ def test_poison_is_quarantined_after_exactly_its_own_crashes_and_takes_nobody_al
             worker = stack.worker()
             eventually(lambda: poison.status is not State.RUNNING, within_s=30, message=stack.log)
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
     view = poison.view
     assert (view.state, view.crashes, view.failures) == (State.QUARANTINED, 2, 0)
     actions = [row["action"] for row in client.audit(poison.id)]

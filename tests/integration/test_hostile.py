@@ -34,7 +34,7 @@ def served(module_stack: Stack) -> Stack:
 @pytest.fixture(scope="module")
 def client(served: Stack) -> hotset.Client:
     client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=60)
+    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
     return client
 
 
@@ -88,7 +88,7 @@ def refused(engine: Engine, task_id: str) -> list[str]:
 
 
 def still_works(served: Stack, client: hotset.Client) -> None:
-    assert client.submit(LIGHT, "and on").result(timeout=15), served.log()
+    assert client.submit(LIGHT, "and on").result(timeout=120), served.log()
     assert [worker.poll() for worker in served.workers] == [None]
 
 
@@ -187,7 +187,7 @@ def test_sql_and_shell_in_every_field_are_words(
     assert view.metadata == {evil: evil} and view.tenant == evil[:200] and str(view.state) == "succeeded"
     # And from our own door, in every field that takes a text.
     mine = client.submit(LIGHT, evil, metadata={"a": evil}, idempotency_key=evil[:500], options={"stop": evil[:200]})
-    assert mine.result(timeout=60) and client.jobs(agent=LIGHT)
+    assert mine.result(timeout=120) and client.jobs(agent=LIGHT)
     mine.cancel(evil)
     assert not canary.exists()
     assert evil not in served.log(), "no prompt in a log"

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotset.broker import Lanes
-from hotset.broker.lanes import CREDIT_S as LIVE_CREDIT_S
+from hotset.broker.lanes import CREDIT_RUNS as LIVE_CREDIT_RUNS
 from hotset.broker.messages import encode
 from hotset.errors import BrokerUnavailable
 from hotset.jobs import Priority, Routing
 from hotset.scheduling import Selector
-from hotset.simulator.lanes import CREDIT_S, Queue
+from hotset.simulator.lanes import CREDIT_RUNS, Queue
 
 BASE = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -205,7 +205,7 @@ def claimed(lanes: Lanes, count: int, expected_s: float = 10.0, lane: str = "nor
 
 
 def test_the_live_credit_is_the_simulators() -> None:
-    assert LIVE_CREDIT_S == CREDIT_S
+    assert LIVE_CREDIT_RUNS == CREDIT_RUNS
 
 
 def test_a_tenant_of_twice_the_weight_gets_twice_the_runs(broker_url: str) -> None:

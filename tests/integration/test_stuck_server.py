@@ -38,7 +38,7 @@ def test_it_is_found_reported_and_restarted_and_the_jobs_end_well(stack: Stack, 
     }
     stack.worker()
     client = stack.client()
-    client.submit(LIGHT, "warm").result(timeout=60)
+    client.submit(LIGHT, "warm").result(timeout=120)
     switch(stack, hang=1.0)
     job = client.submit(LIGHT, "x", max_retries=50)
     with redis.Redis.from_url(broker_url, decode_responses=True) as connection:
@@ -53,7 +53,7 @@ def test_it_is_found_reported_and_restarted_and_the_jobs_end_well(stack: Stack, 
         later = client.submit(LIGHT, "later")
         assert "generates nothing" in stack.log()
         asked.with_name("asked.go").touch()
-        assert job.result(timeout=90) and later.result(timeout=60)
+        assert job.result(timeout=90) and later.result(timeout=120)
         assert job.view.attempt <= attempts + 2 and job.view.crashes == 0 and later.view.attempt == 1
         eventually(lambda: not any(gpu.unhealthy for gpu in board.read().values()), within_s=20)
     assert "generates again" in stack.log()

@@ -127,13 +127,13 @@ def test_a_queue_timeout_is_exact_at_the_claim(database: str) -> None:
 def test_a_run_timeout_ends_a_run_without_a_word_of_the_server(stack: Stack) -> None:
     stack.fleet().worker()
     client = stack.client()
-    client.submit(LIGHT, "warm").result(timeout=60)
+    client.submit(LIGHT, "warm").result(timeout=120)
     job = client.submit(LIGHT, "x", run_timeout=80, options={"hotset_fault": "hang"})
     with pytest.raises(JobFailed, match="run_timeout"):
-        job.result(timeout=60)
+        job.result(timeout=120)
     run_s = job.view.run_s
     assert run_s is not None and run_s >= 80 and job.view.error_kind == "RunTimeout"
-    assert client.submit(LIGHT, "the slot is free").result(timeout=60)
+    assert client.submit(LIGHT, "the slot is free").result(timeout=120)
 
 
 class World:

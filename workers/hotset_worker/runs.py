@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 from uuid import UUID
@@ -64,6 +64,8 @@ class ActiveRuns:
 
     def __init__(self) -> None:
         self._runs: dict[UUID, ActiveRun] = {}
+        #: Jobs whose claim was asked for, and Postgres went away before it said whether it is ours.
+        self._unclear: set[UUID] = set()
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
 
@@ -87,6 +89,19 @@ class ActiveRuns:
     def get(self, job_id: UUID) -> ActiveRun | None:
         with self._lock:
             return self._runs.get(job_id)
+
+    def note_unclear(self, job_id: UUID) -> None:
+        with self._lock:
+            self._unclear.add(job_id)
+
+    def unclear(self) -> set[UUID]:
+        """Of them those that do not run here now."""
+        with self._lock:
+            return self._unclear - self._runs.keys()
+
+    def cleared(self, job_ids: Iterable[UUID]) -> None:
+        with self._lock:
+            self._unclear.difference_update(job_ids)
 
     def spoke_since(self, model: str, moment: float) -> bool:
         """Whether a run of that model, which still goes on, got a token after that (monotonic) moment."""

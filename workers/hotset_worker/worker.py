@@ -24,6 +24,7 @@ from hotset_worker.events import Woken
 from hotset_worker.foresight import Foresight
 from hotset_worker.gpu import Owner, Timing
 from hotset_worker.heartbeat import BrokerHeartbeat, Ear, Heartbeat
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
@@ -130,6 +131,7 @@ class GpuWorker:
         self._heartbeat = Heartbeat(
             JobStore(self._beats, scale=settings.scale),
             self.runs,
+            worker=name,
             every_s=settings.heartbeat_s,
             lease_s=settings.lease_s,
         )
@@ -149,9 +151,13 @@ class GpuWorker:
                 max_crashes=settings.max_crashes,
                 keep_jobs_days=settings.keep_jobs_days,
                 keep_audit_months=settings.keep_audit_months,
+                keep_messages_days=settings.keep_messages_days,
                 learned=books.learned,
                 ledger=books.ledger,
                 foresight=Foresight(self.lanes, fleet, books.learned, lambda: self._pauses.now, scale=settings.scale),
+                hopeless=Hopeless(self.lanes, fleet, books.learned, scale=settings.scale)
+                if settings.expire_hopeless
+                else None,
                 audit_seal_s=settings.audit_seal_s,
                 audit_anchor=settings.audit_anchor,
             )

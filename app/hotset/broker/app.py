@@ -40,6 +40,8 @@ def make_app(
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
+        # Their claims outlive the connection (see `transport`): what runs goes on. Celery 6 would cancel it.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
         task_create_missing_queues=False,
         task_default_queue=names[0],
         task_default_exchange="",

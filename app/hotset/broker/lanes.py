@@ -30,11 +30,13 @@ SWEEP = 50
 #: Jobs that one script call publishes or removes: others wait for it, some 3 ms.
 PUBLISH = 200
 SUSPECT = "suspect"
+#: How a Redis answers that lives and changes nothing: its disk or memory is full, its replicas are away, it is one.
+_TAKES_NOTHING = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
 #: Traces of messages that were put into quarantine, for the audit.
 PUT_ASIDE = "hs:quarantine:untold"
-#: How far ahead of the least served one a tenant or an agent may be, in expected slot seconds (model seconds): so
-#: much is left to deadlines before shares decide. The simulator's lanes have the same.
-CREDIT_S = 120.0
+#: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
+#: deadlines before shares decide. The simulator's lanes have the same.
+CREDIT_RUNS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class Lanes:
         *,
         weights: Mapping[str, float] | None = None,
         pace: float = 1.0,
-        credit_s: float = CREDIT_S,
+        credit_s: float | None = None,
     ) -> None:
         """For who claims: `weights` are the tenants' (1 for others), `pace` the model seconds of work that its GPU
         does in a wall second on one slot."""
@@ -81,7 +83,7 @@ class Lanes:
         self._bytes = connect_redis(url, name="broker_url", text=False)
         self._weights = json.dumps(dict(weights or {}))
         self._pace = pace
-        self._credit_ms = _ms(credit_s)
+        self._credit_s = credit_s
         self._claim = self._bytes.register_script(lua("fair", "claim"))
         self._put_aside = self._bytes.register_script(lua("put_aside"))
         self._ack = self.redis.register_script(lua("fair", "ack"))
@@ -134,7 +136,7 @@ class Lanes:
             claim,
             _ms(expected_s),
             self._pace,
-            self._credit_ms,
+            _ms(CREDIT_RUNS * expected_s if self._credit_s is None else self._credit_s),
             self._weights,
         ]
         with reachable(self.redis):
@@ -210,6 +212,18 @@ class Lanes:
             found = pipe.execute()
         return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
 
+    def due_within(self, queue: str, seconds: float, *, skip: int = 0, most: int = 1000) -> list[UUID]:
+        """Waiting jobs of a queue whose deadline is less than so many wall seconds away, or has passed: a page of each
+        lane, the earliest first. Suspects are left out: they have begun once."""
+        with reachable(self.redis):
+            now_s, micros = self.redis.time()
+            until = _ms(now_s + micros / 1e6 + seconds)
+            pipe = self.redis.pipeline(transaction=False)
+            for priority in Priority:
+                pipe.zrangebyscore(f"hs:deadline:{queue}:{priority.label}", "-inf", until, start=skip, num=most)
+            found = [name for names in pipe.execute() for name in names]
+        return [job for name in found if (job := _uuid(name)) is not None]
+
     def position(self, queue: str, priority: Priority, job_id: UUID, *, suspect: bool) -> int | None:
         """How many jobs of the queue go before that one; None when it does not wait in its lane.
 
@@ -265,15 +279,30 @@ def connect_redis(url: str, *, name: str, text: bool = True) -> redis.Redis:
 
 @contextmanager
 def reachable(client: redis.Redis) -> Iterator[None]:
-    """When the broker does not answer within: BrokerUnavailable in place of the driver's error."""
+    """When the broker does not answer within, or takes no changes: BrokerUnavailable in place of the driver's error."""
     try:
         yield
+    except redis.ResponseError as e:
+        if not str(e).startswith(_TAKES_NOTHING) and not isinstance(e, redis.OutOfMemoryError | redis.ReadOnlyError):
+            raise
+        raise BrokerUnavailable(
+            f"Redis (the broker) takes no changes now: {e}.",
+            remedy="Is its disk or its memory full, or is it a replica? Its log says; it goes on by itself afterwards.",
+        ) from e
     except (redis.ConnectionError, redis.TimeoutError) as e:
         where = client.connection_pool.connection_kwargs
         raise BrokerUnavailable(
             f"Redis (the broker) does not answer at {where.get('host')}:{where.get('port')}: {e}.",
             remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_BROKER_URL.",
         ) from e
+
+
+def _uuid(name: str) -> UUID | None:
+    """Messages of plain producers may have other ids."""
+    try:
+        return UUID(name)
+    except ValueError:
+        return None
 
 
 def _ms(seconds: float) -> int:

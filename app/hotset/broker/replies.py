@@ -3,6 +3,7 @@
     hs:wake:{client}            channel   JSON: {job, event: started | tokens | ended, at, ...}, of jobs it submitted
     hs:job:{job}                channel   the same, for other processes that wait for that job
     hs:loads                    channel   JSON: {gpu, model, at}: a GPU begins to load a model
+    hs:inbox:{tenant}:{agent}   channel   nothing but the news that this inbox may hold something
     hs:tokens:{job}:{attempt}   stream    the token events, capped, for whoever resumes; entry `seq + 1`-0
 
 `at` is a time of day, epoch seconds of the sender's clock. They live in the cache Redis and may be lost: the result is
@@ -48,6 +49,11 @@ def job_channel(job: UUID) -> str:
     return f"hs:job:{job}"
 
 
+def inbox_channel(tenant: str, agent: str) -> str:
+    """The channel of an agent's inbox."""
+    return f"hs:inbox:{tenant}:{agent}"
+
+
 def _token_key(job: UUID, attempt: int) -> str:
     return f"hs:tokens:{job}:{attempt}"
 
@@ -89,6 +95,10 @@ class Replies:
         """A GPU begins to load a model."""
         self._outbox.put(_Message(LOADS, "", "", "", _dumps({"gpu": gpu, "model": model, "at": _now()})))
 
+    def mail(self, tenant: str, agent: str) -> None:
+        """Something was put into that agent's inbox."""
+        self._outbox.put(_Message(inbox_channel(tenant, agent), "", "", "", ""))
+
     def _tell(self, client: str | None, job: UUID, event: Mapping[str, Any], *, key: str = "", entry: str = "") -> None:
         self._outbox.put(_message(client, job, event, key=key, entry=entry))
 
@@ -120,6 +130,14 @@ def tell_ended(client: redis.Redis, ended: Iterable[tuple[str | None, UUID, str]
     messages = [_message(reply_to, job, {"event": "ended", "state": state}) for reply_to, job, state in ended]
     for first in range(0, len(messages), 100):
         _publish(client, messages[first : first + 100])
+
+
+def tell_inboxes(client: redis.Redis, tenant: str, agents: Iterable[str]) -> None:
+    """Wake whoever waits at these inboxes, from this thread. Raises redis.RedisError."""
+    pipe = client.pipeline(transaction=False)
+    for agent in agents:
+        pipe.publish(inbox_channel(tenant, agent), "")
+    pipe.execute()
 
 
 def read_tokens(client: redis.Redis, job: UUID, attempt: int, seq: int) -> list[dict[str, Any]]:

@@ -34,6 +34,8 @@ def erase(
 ) -> None:
     """Erase prompts, answers, options and metadata of jobs that have ended, and their tokens in the cache. For good.
 
+    Messages that carry their answers go with them, and with --tenant alone all messages of the tenant.
+
     Ids, states, times, counts of tokens and the audit stay; the audit says of each job that it was erased, and its
     seals hold. Jobs that have not ended are refused: cancel them first. Backups that were made before still have
     everything. Call it again as often as you like.
@@ -44,6 +46,7 @@ def erase(
     """
     from hotset.errors import UsageError
     from hotset.jobs.filters import parse_id
+    from hotset.messaging import erase_tenant
     from hotset.settings import load_settings
     from hotset.store import erasure, make_engine
 
@@ -56,12 +59,14 @@ def erase(
     try:
         there = erasure.look(engine, tenant=tenant, ids=ids)
         _confirm(there.jobs - there.erased, tenant, yes=yes)
-        done = erasure.erase(engine, tenant=tenant, ids=ids, actor=f"{getpass.getuser()} (hotset erase)", reason=reason)
+        actor = f"{getpass.getuser()} (hotset erase)"
+        done = erasure.erase(engine, tenant=tenant, ids=ids, actor=actor, reason=reason)
+        messages = erase_tenant(engine, tenant=tenant, actor=actor) if ids is None else 0
         streams = _forget_tokens(engine, settings, tenant, ids)
     finally:
         engine.dispose()
     if as_json:
-        print_json({"tenant": tenant, "jobs": there.jobs, "erased": done, "streams": streams})
+        print_json({"tenant": tenant, "jobs": there.jobs, "erased": done, "messages": messages, "streams": streams})
     else:
         note(f"{done} jobs are erased{f', {there.erased} were before' if there.erased else ''}.")
 

@@ -21,6 +21,7 @@ from hotset.cli import (
     flower,
     gpus,
     jobs,
+    messages,
     models,
     plan,
     queues,
@@ -76,6 +77,7 @@ worker.add_to(app)
 run.add_to(app)
 batch.add_to(app)
 jobs.add_to(app)
+messages.add_to(app)
 agents.add_to(app)
 status.add_to(app)
 top.add_to(app)

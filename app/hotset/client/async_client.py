@@ -9,11 +9,12 @@ cancelled on its way may have been accepted (give it an idempotency key, and sub
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
 from hotset.agents.own import OwnAgent
@@ -22,6 +23,7 @@ from hotset.client.admission import admitted
 from hotset.client.client import Asked, Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
+from hotset.client.inbox import Message, Received
 from hotset.client.job import Handle, Job, Jobs
 from hotset.client.steps import AsyncEach, Plan, arun
 from hotset.client.streaming import StreamEvent
@@ -30,6 +32,11 @@ from hotset.jobs import JobResult, JobView, State
 from hotset.jobs.flows import Flow
 from hotset.settings import Settings
 from hotset.store.flows import FlowView
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from hotset.messaging import Delivery
 
 #: Short calls that run at once.
 THREADS = 4
@@ -194,6 +201,31 @@ class AsyncFlowRun:
         return [AsyncJob(self._client, job) for job in await self._call(ask)]
 
 
+class AsyncMessage(Received):
+    """A message of an `AsyncClient`: `await msg.ack()`. See `Message`."""
+
+    def __init__(self, client: AsyncClient, delivery: Delivery) -> None:
+        super().__init__(delivery)
+        self._sync = Message(client._sync, delivery)
+        self._call = client._call
+
+    ack = _awaited(Message.ack)
+    nack = _awaited(Message.nack)
+    extend = _awaited(Message.extend)
+
+    @asynccontextmanager
+    async def handling(self) -> AsyncIterator[Connection]:
+        """See `Message.handling`. The connection is an ordinary one: what is run on it holds the event loop so long."""
+        block = self._sync.handling()
+        connection = await self._call(block.__enter__)
+        try:
+            yield connection
+        except BaseException as e:
+            await self._call(partial(block.__exit__, type(e), e, e.__traceback__))
+            raise
+        await self._call(partial(block.__exit__, None, None, None))
+
+
 class AsyncClient:
     """`Client` for event loops; see there for what each method does. `threads`: short calls that run at once."""
 
@@ -247,6 +279,16 @@ class AsyncClient:
     jobs = _awaited(Client.jobs)
     audit = _awaited(Client.audit)
     counts = _awaited(Client.counts)
+    send = _awaited(Client.send)
+    send_many = _awaited(Client.send_many)
+    publish = _awaited(Client.publish)
+    subscribe = _awaited(Client.subscribe)
+    unsubscribe = _awaited(Client.unsubscribe)
+    topics = _awaited(Client.topics)
+    messages = _awaited(Client.messages)
+    message = _awaited(Client.message)
+    replay_messages = _awaited(Client.replay_messages)
+    erase_message = _awaited(Client.erase_message)
 
     async def submit_many(self, jobs: Iterable[Any], *, wait: bool | float = False) -> AsyncJobs:
         """See `Client.submit_many`."""
@@ -267,6 +309,13 @@ class AsyncClient:
     ) -> AsyncEach[StreamEvent]:
         """See `Client.stream_job`."""
         return self._each(following.follow(self._sync, self._sync.id_of(job_id), after, timeout))
+
+    def inbox(
+        self, agent: str, *, lease_s: float = 30.0, batch: int = 1, timeout: float | None = None
+    ) -> AsyncEach[AsyncMessage]:
+        """See `Client.inbox`: `async for msg in client.inbox(...): ...; await msg.ack()`."""
+        make = partial(AsyncMessage, self)
+        return self._each(self._sync._inbox(agent, make, lease_s=lease_s, batch=batch, timeout=timeout))
 
     async def close(self) -> None:
         """Let go of all connections. Jobs go on."""

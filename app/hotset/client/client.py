@@ -31,6 +31,7 @@ from hotset.client.flows import FlowRun
 from hotset.client.job import Job, Jobs
 from hotset.client.listener import Listener
 from hotset.client.marks import Marks
+from hotset.client.messaging import Messaging
 from hotset.client.steps import Box, Each, Plan, run
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
@@ -38,6 +39,7 @@ from hotset.errors import (
     HotsetError,
     IdempotencyConflict,
     InvalidBatch,
+    InvalidJob,
     RateLimited,
     UnknownJob,
     UsageError,
@@ -49,6 +51,7 @@ from hotset.jobs.filters import parse_id
 from hotset.jobs.flows import Flow
 from hotset.jobs.limits import Limits
 from hotset.limits_file import read_limits
+from hotset.messaging import MessageStore
 from hotset.settings import Settings, load_settings
 from hotset.store import Accepted, Ended, JobStore, make_engine
 from hotset.store.waiting import Glance, glance
@@ -68,9 +71,10 @@ class Asked(TypedDict, total=False):
     options: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     idempotency_key: str | None
+    send_to: str | None
 
 
-class Client(Operating):
+class Client(Operating, Messaging):
     """Submits jobs as one tenant and waits for them.
 
     A job is accepted when `submit` returns: its row is committed. It is given to the broker right after; if the broker
@@ -110,6 +114,8 @@ class Client(Operating):
         relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False, answer_s=limit_s)
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
+        self._messages = MessageStore(engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed)
+        self._to_wake = {}
         self._lanes = Lanes(settings.broker_url.get_secret_value())
         self._listener = Listener(
             settings.cache_url.get_secret_value(),
@@ -117,6 +123,7 @@ class Client(Operating):
             self._store,
             self.tenant,
             partial(following.loads_now, self._lanes),
+            self._messages.waiting,
         )
         self._marks = Marks(self._store)
         rates = Rates(settings.cache_url.get_secret_value(), scale=settings.scale) if self._limits else None
@@ -125,7 +132,8 @@ class Client(Operating):
 
     def forked(self) -> None:
         """In the child of a fork: the parent's connections are kept, untouched, and never used again."""
-        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks, self._admission))
+        held = (self._engines, self._store, self._messages, self._lanes, self._listener, self._marks, self._admission)
+        self._inherited.append(held)
         self._connecting = threading.Lock()
         self._parents = True
 
@@ -169,6 +177,7 @@ class Client(Operating):
         options: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        send_to: str | None = None,
         stream: bool = False,
         wait: bool | float = False,
     ) -> Job | FlowRun:
@@ -182,6 +191,8 @@ class Client(Operating):
         it orders work and drops nothing (default: the queue's). `queue_timeout` expires a job that has not started,
         `run_timeout` stops a run. `options`: temperature, top_p, max_tokens, repeat_penalty, seed, stop. The same
         `idempotency_key` gives the same job. `stream`: its tokens are sent as they come, for `job.stream()`.
+        `send_to`: the agent whose inbox gets the answer, or how else it ended, by the commit that ends the job (of a
+        flow: give it to its steps).
 
         `wait`: what is over a limit waits here until it is admitted, for ever or so many wall seconds, instead of
         being refused.
@@ -199,17 +210,24 @@ class Client(Operating):
             "metadata": metadata,
             "stream": stream,
         }
-        once = partial(self._submit, agent, prompt, asked, idempotency_key)
+        once = partial(self._submit, agent, prompt, asked, idempotency_key, send_to)
         return once() if wait is False else run(admitted(once, wait))
 
-    def _submit(self, agent: Any, prompt: Any, asked: Mapping[str, Any], idempotency_key: str | None) -> Job | FlowRun:
+    def _submit(
+        self, agent: Any, prompt: Any, asked: Mapping[str, Any], idempotency_key: str | None, send_to: str | None
+    ) -> Job | FlowRun:
         if isinstance(agent, Flow):
+            if send_to is not None:
+                raise InvalidJob(
+                    "A flow has several answers.", remedy="Give send_to to the steps whose answers are to be sent."
+                )
             return flows.submit(self._here(), agent, prompt, idempotency_key=idempotency_key, defaults=asked)
         job = self._here()._intake.new_job(
             agent,
             prompt,
             **asked,
             idempotency_key=idempotency_key,
+            send_to=send_to,
             scale=self.settings.scale,
             reply_to=self.name,
         )

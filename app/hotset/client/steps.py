@@ -64,6 +64,11 @@ class Box:
             self._filled.wait_for(lambda: bool(self._items), _left(until))
             return self._items.popleft() if self._items else None
 
+    def clear(self) -> None:
+        """Forget what is in it: its caller looks for itself now."""
+        with self._filled:
+            self._items.clear()
+
     async def atake(self, until: float | None) -> Any:
         """As `take`, in an event loop."""
         loop = asyncio.get_running_loop()

@@ -25,6 +25,7 @@ JOB_OPTIONS = (
     "max_retries",
     "options",
     "metadata",
+    "send_to",
 )
 
 
@@ -60,6 +61,8 @@ class NewJob:
     step: int | None = None
     depends_on: tuple[UUID, ...] = ()
     has_dependents: bool = False
+    #: The agent whose inbox gets the answer, by the commit that ends the job.
+    send_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,9 +81,9 @@ def make_engine(
 
 
 @cache
-def sql(name: str) -> str:
-    """The text of `sql/{name}.sql`."""
-    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
+def sql(name: str, room: str = __package__) -> str:
+    """The text of `sql/{name}.sql` of a room, which is a package; the store's own unless it is said."""
+    return (resources.files(room) / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 @contextmanager
@@ -102,10 +102,10 @@ def connected(engine: Engine) -> Iterator[Connection]:
         ) from e
 
 
-def rows(engine: Engine, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
-    """Run `sql/{name}.sql` as one statement of its own and return its rows."""
+def rows(engine: Engine, name: str, parameters: Mapping[str, Any], *, room: str = __package__) -> list[Row[Any]]:
+    """Run `sql/{name}.sql` (of that room) as one statement of its own and return its rows."""
     with connected(engine) as connection:
-        return list(connection.exec_driver_sql(sql(name), dict(parameters)).all())
+        return list(connection.exec_driver_sql(sql(name, room), dict(parameters)).all())
 
 
 def execute(engine: Engine, name: str, parameters: Mapping[str, Any]) -> int:

@@ -43,9 +43,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt was committed; `has_dependents`: the same commit released or ended jobs that waited for it."""
+    """An attempt was committed; `has_dependents`: the same commit released or ended jobs that waited for it.
+
+    `send_to`: the agent whose inbox got the answer, if the job has ended.
+    """
 
     has_dependents: bool
+    send_to: str | None = None
 
 
 class JobStore:
@@ -122,6 +126,8 @@ class JobStore:
         }
         if job.spec is not None:
             row["spec"] = dict(job.spec)
+        if job.send_to is not None:
+            row["send_to"] = job.send_to
         if job.flow is not None:
             row |= {"flow": str(job.flow), "step": job.step, "has_dependents": job.has_dependents}
             row["pending"] = len(job.depends_on)
@@ -209,7 +215,7 @@ class JobStore:
             "detail": json.dumps({k: v for k, v in detail.items() if v is not None}),
         }
         found = undisturbed(lambda: rows(self.engine, "finish", parameters))
-        return Finished(found[0].has_dependents) if found else None
+        return Finished(found[0].has_dependents, found[0].send_to) if found else None
 
     def release(self, job_id: UUID, attempt: int, *, worker: str, reason: str) -> bool:
         """Hand a running job back to the queue; it counts as neither a failure nor a crash."""
@@ -345,6 +351,8 @@ def body_hash(job: NewJob) -> str:
     ]
     if job.spec is not None:
         body.append(dict(job.spec))
+    if job.send_to is not None:
+        body.append({"send_to": job.send_to})
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 

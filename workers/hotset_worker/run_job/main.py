@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 from uuid import UUID
 
+from hotset.errors import StoreUnavailable
 from hotset.jobs import Attempt, Outcome, State
 from hotset_worker.events import Inferred
 from hotset_worker.run_job.delivery import Delivery, Ended
@@ -27,9 +28,7 @@ def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
     """
     try:
         job_id = receive(tools, delivery)
-        attempt = tools.store.claim(
-            job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue, alone=delivery.alone
-        )
+        attempt = _claim(tools, job_id, delivery)
         if attempt is None:
             # Cancelled or expired while it waited, published twice, or moved to its queue: all are normal.
             log.debug("Message %s has nothing to run.", delivery.task_id)
@@ -40,6 +39,17 @@ def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
     finally:
         # Whatever happened, the owner must not wait for a stream that never opens.
         tools.tell_owner(Inferred(delivery.claim, delivery.queue, None))
+
+
+def _claim(tools: Tools, job_id: UUID, delivery: Delivery) -> Attempt | None:
+    try:
+        return tools.store.claim(
+            job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue, alone=delivery.alone
+        )
+    except StoreUnavailable:
+        # It may be ours all the same, committed before Postgres died: the heartbeat finds out, and hands it back.
+        tools.runs.note_unclear(job_id)
+        raise
 
 
 def _attempt(tools: Tools, run: ActiveRun) -> Outcome | None:

@@ -31,6 +31,8 @@ def record(tools: Tools, run: ActiveRun, outcome: Outcome) -> Outcome | None:
         return None
     if outcome.state.terminal:
         tools.replies.ended(attempt.reply_to, attempt.id, outcome.state)
+        if finished.send_to is not None:
+            tools.replies.mail(attempt.tenant, finished.send_to)
         if finished.has_dependents:
             _follow(tools, attempt.id)
     return outcome

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from hotset import messaging
 from hotset.broker import Lanes, Replies
 from hotset.errors import StoreUnavailable, Unavailable
 from hotset.store import JobStore, anchors, retention, seals
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
 from hotset.store.engine import is_forbidden
+from hotset.store.jobs import Ended
 from hotset_worker import foresight, learning, ledger
 from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
 
@@ -38,9 +41,11 @@ class Upkeep:
     max_crashes: int
     keep_jobs_days: int
     keep_audit_months: int
+    keep_messages_days: int
     learned: Learned
     ledger: Ledger
     foresight: Foresight
+    hopeless: Hopeless | None
     audit_seal_s: float
     audit_anchor: Path | None
 
@@ -52,6 +57,7 @@ class Upkeep:
             (1.0, self.write_down_refused),
             (1.0, self.reap),
             (1.0, self.expire),
+            (1.0, self.expire_hopeless),
             (1.0, self.restore_claims),
             (ledger.WRITE_S, self.write_swaps),
             (ledger.WRITE_SLOTS_S, self.write_slots),
@@ -61,6 +67,7 @@ class Upkeep:
             (3600.0, self.trim_ledger),
             (20.0, self.compare_with_broker),
             (10.0, self.remove_old_jobs),
+            (10.0, self.remove_old_messages),
             (self.audit_seal_s, self.seal_audit),
             (3600.0, self.drop_old_months),
             (3600.0, self.make_partitions),
@@ -80,7 +87,17 @@ class Upkeep:
 
     def expire(self) -> None:
         """Jobs that waited longer than their queue timeout."""
-        for job in store.expire(self.store.engine, actor=self.worker):
+        self._ended(store.expire(self.store.engine, actor=self.worker))
+
+    def expire_hopeless(self) -> None:
+        """Jobs that cannot start by their deadline any more, if the user wants to be told early."""
+        if self.hopeless is not None:
+            for jobs in self.hopeless.expire(self.store.engine, actor=self.worker):
+                self._ended(jobs)
+
+    def _ended(self, jobs: Iterable[Ended]) -> None:
+        """Jobs that ended while they waited: out of their lanes; who waits for them is told."""
+        for job in jobs:
             self.lanes.remove(job.queue or "", job.id)
             self.replies.ended(job.reply_to, job.id, job.state)
 
@@ -121,6 +138,13 @@ class Upkeep:
         until = time.monotonic() + 1.0
         engine, days = self.store.engine, self.keep_jobs_days
         while retention.remove_batch(engine, actor=self.worker, keep_days=days).jobs and time.monotonic() < until:
+            pass
+
+    def remove_old_messages(self) -> None:
+        """Messages that ended longer ago than they are kept; for a second at most."""
+        until = time.monotonic() + 1.0
+        engine, days = self.store.engine, self.keep_messages_days
+        while messaging.remove_batch(engine, actor=self.worker, keep_days=days) and time.monotonic() < until:
             pass
 
     def seal_audit(self) -> None:
@@ -176,6 +200,8 @@ class UpkeepThread(Background):
         self._last_words = upkeep.last_words()
         self._reap_from = float("-inf")
         self._forbidden: set[Callable[[], None]] = set()
+        #: Tasks whose server was away when they were tried last.
+        self._waiting: set[Callable[[], None]] = set()
         super().__init__("hotset-upkeep")
 
     def stop(self) -> None:
@@ -198,7 +224,10 @@ class UpkeepThread(Background):
         try:
             task()
         except Unavailable as e:
-            log.warning("Upkeep %s waits: %s", task.__name__, e)
+            # Said once, and once that it is over: not a dozen lines a second for as long as a server is away.
+            if not self._waiting:
+                log.warning("Upkeep (%s) waits: %s", task.__name__, e)
+            self._waiting.add(task)
             if isinstance(e, StoreUnavailable):
                 # Nobody could renew a lease meanwhile: who lives shall have the time to say so.
                 self._reap_from = time.monotonic() + 2 * self._upkeep.heartbeat_s
@@ -209,3 +238,8 @@ class UpkeepThread(Background):
             # Not a fault: workers need not have the right to delete. Somebody else has to.
             self._forbidden.add(task)
             log.warning("Upkeep %s is not for this database role; it is left to who may.", task.__name__)
+        else:
+            if task in self._waiting:
+                self._waiting.discard(task)
+                if not self._waiting:
+                    log.warning("Upkeep goes on.")

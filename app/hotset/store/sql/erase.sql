@@ -1,6 +1,6 @@
--- jobs, results, audit: erase what people and models said from a batch of terminal jobs. Ids, states, times, tokens and
+-- jobs, results, messages, audit: erase what people and models said from a batch of terminal jobs. Ids, states, times, tokens and
 -- the audit stay. An empty body_hash (no hash is empty) says that a job is erased; the hash of a short prompt could be
--- guessed. Those whose flow goes on are left: their answers are still asked for.
+-- guessed. Messages that carry their answers are deleted, handled or not. Those whose flow goes on are left: their answers are still asked for.
 WITH chosen AS (
     SELECT id FROM jobs
     WHERE finished_at IS NOT NULL AND body_hash <> '' AND tenant = %(tenant)s
@@ -15,6 +15,8 @@ WITH chosen AS (
     RETURNING jobs.id, jobs.tenant, jobs.attempt
 ), texts AS (
     UPDATE results SET text = '', thinking = '' FROM chosen WHERE results.job_id = chosen.id
+), answers AS (
+    DELETE FROM messages USING chosen WHERE messages.tenant = %(tenant)s AND messages.job = chosen.id
 ), logged AS (
     INSERT INTO audit (tenant, actor, action, job_id, detail)
     SELECT tenant, %(actor)s, 'erased', id, jsonb_strip_nulls(jsonb_build_object('reason', %(reason)s::text)) FROM erased
