@@ -24,9 +24,9 @@ from hotset.settings import Settings
 from hotset.store import JobStore, make_engine, upkeep
 from hotset_worker.heartbeat import BrokerHeartbeat, Heartbeat
 from hotset_worker.runs import ActiveRuns
+from stack import eventually
 
 LIGHT = "log-aggregator-loki"
-from stack import eventually
 
 
 @pytest.fixture
