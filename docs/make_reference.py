@@ -88,7 +88,7 @@ def _kind(hint: Any) -> str:
         return _kind(next(arg for arg in typing.get_args(hint) if arg is not type(None)))
     if typing.get_origin(hint) is dict:
         return f"table of name = {_kind(typing.get_args(hint)[1])}"
-    words = {float: "number", int: "whole number", str: "text", Path: "path", SecretStr: "secret"}
+    words = {float: "number", bool: "yes or no", int: "whole number", str: "text", Path: "path", SecretStr: "secret"}
     return words.get(hint, str(hint))
 
 

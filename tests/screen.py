@@ -32,7 +32,7 @@ class Terminal:
         """What stands on the screen now."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip()
 
-    def until(self, *words: str, within_s: float = 20.0) -> str:
+    def until(self, *words: str, within_s: float = 60.0) -> str:
         """Wait until all the words are on the screen at once; the screen."""
         end = time.monotonic() + within_s
         while not all(word in self.text for word in words):
@@ -61,7 +61,7 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
-    def end(self, within_s: float = 20.0) -> int:
+    def end(self, within_s: float = 60.0) -> int:
         """Wait for the process; its exit status. What it still says is drawn."""
         end = time.monotonic() + within_s
         while self.process.poll() is None:

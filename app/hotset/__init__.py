@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from hotset.client import AsyncFlowRun as AsyncFlowRun
     from hotset.client import AsyncJob as AsyncJob
     from hotset.client import AsyncJobs as AsyncJobs
+    from hotset.client import AsyncMessage as AsyncMessage
     from hotset.client import Client as Client
     from hotset.client import FlowRun as FlowRun
     from hotset.client import Job as Job
     from hotset.client import Jobs as Jobs
+    from hotset.client import Message as Message
     from hotset.client import StreamEvent as StreamEvent
     from hotset.errors import HotsetError as HotsetError
     from hotset.jobs import JobResult as JobResult
@@ -41,6 +43,7 @@ _HOMES = {
     "AsyncFlowRun": "hotset.client",
     "AsyncJob": "hotset.client",
     "AsyncJobs": "hotset.client",
+    "AsyncMessage": "hotset.client",
     "Client": "hotset.client",
     "Flow": "hotset.jobs.flows",
     "FlowRun": "hotset.client",
@@ -49,6 +52,7 @@ _HOMES = {
     "JobResult": "hotset.jobs",
     "JobView": "hotset.jobs",
     "Jobs": "hotset.client",
+    "Message": "hotset.client",
     "Priority": "hotset.jobs",
     "Settings": "hotset.settings",
     "State": "hotset.jobs",
@@ -66,6 +70,7 @@ __all__ = [
     "AsyncFlowRun",
     "AsyncJob",
     "AsyncJobs",
+    "AsyncMessage",
     "Client",
     "Flow",
     "FlowRun",
@@ -74,6 +79,7 @@ __all__ = [
     "JobResult",
     "JobView",
     "Jobs",
+    "Message",
     "Priority",
     "Settings",
     "State",

@@ -15,18 +15,22 @@
     │   ├── MemoryForbidden         the agent has no grant for that scope
     │   ├── EmbedderMissing         the extra `memory`, or the model's weights, are not installed
     │   ├── IdempotencyConflict     same key, another body
+    │   ├── InvalidMessage          recipient, topic, body: what cannot be sent
+    │   ├── UnknownMessage
     │   └── IllegalTransition       the job's state does not allow it
     ├── Unavailable                 a server does not answer; the same call may work later
     │   ├── StoreUnavailable
     │   ├── BrokerUnavailable
     │   ├── ModelServerUnavailable
     │   └── PortTaken
+    ├── RateLimited                 over a limit, so nothing was accepted; `retry_after_s` says when to come again
     ├── ModelError                  the model server refused or broke off a request
     │   ├── ModelNotFound
     │   ├── ModelTooLarge
     │   └── GenerationFailed        `retryable` depends on what the server said
     ├── RunTimeout                  the run outlived its run_timeout
     ├── JobCancelled
+    ├── LeaseLost                   a message may have gone to another consumer: what this one did is not its end
     ├── JobFailed                   what `job.result()` raises for a terminal state without a result
     └── ResultTimeout               `job.result(timeout=...)` ran out; the job goes on
 
@@ -150,6 +154,17 @@ class IdempotencyConflict(UsageError):
     exit_status = 1
 
 
+class InvalidMessage(UsageError):
+    pass
+
+
+class UnknownMessage(UsageError):
+    exit_status = 1
+
+    def __init__(self, message_id: object) -> None:
+        super().__init__(f"There is no message {message_id}.", remedy="`hotset messages list` shows those there are.")
+
+
 class IllegalTransition(UsageError):
     exit_status = 1
 
@@ -172,6 +187,23 @@ class ModelServerUnavailable(Unavailable):
 
 class PortTaken(Unavailable):
     retryable = False
+
+
+class RateLimited(HotsetError):
+    """A limit on submissions would be exceeded: nothing was accepted. Nothing that was accepted is ever dropped.
+
+    `retry_after_s`: wall seconds after which there should be room; None when the submission alone is over the limit.
+    """
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float | None, remedy: str = "") -> None:
+        if not remedy and retry_after_s is None:
+            remedy = "Submit less at once: it can never be accepted like this."
+        elif not remedy:
+            remedy = f"Try again in {retry_after_s:.3g} s, or wait for it: submit(..., wait=True)."
+        super().__init__(message, remedy=remedy)
+        self.retry_after_s = retry_after_s
 
 
 class ModelError(HotsetError):
@@ -201,6 +233,16 @@ class RunTimeout(HotsetError):
 
 class JobCancelled(HotsetError):
     pass
+
+
+class LeaseLost(HotsetError):
+    """The message was not acknowledged within its lease: it may have been delivered again, or was erased."""
+
+    def __init__(self, message_id: object) -> None:
+        super().__init__(
+            f"The lease of message {message_id} has ended, and it may have gone to another consumer.",
+            remedy="Take a longer lease_s, or extend() it; what was done in handling() is undone.",
+        )
 
 
 class JobFailed(HotsetError):

@@ -32,6 +32,8 @@ _Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _Count = Annotated[int, Field(ge=0)]
 _AtLeastOne = Annotated[int, Field(ge=1)]
 _Kept = Annotated[int, Field(ge=0, le=36_500)]
+#: The table refuses more than a MiB.
+_MessageBytes = Annotated[int, Field(ge=1, le=1_048_576)]
 
 
 def _mapping(value: Any) -> Any:
@@ -55,6 +57,8 @@ class Settings:
     home: Path = Path(".hotset")
     #: Postgres, the truth.
     database_url: SecretStr = _DATABASE
+    #: Wall seconds that workers and clients wait for Postgres's answer; then the connection is taken for dead.
+    database_timeout_s: _Positive = 30.0
     #: Redis or Valkey with `maxmemory-policy noeviction` and AOF: it orders what waits.
     broker_url: SecretStr = _BROKER
     #: Another Redis or Valkey, which may forget: wake-ups and streams of tokens.
@@ -75,6 +79,8 @@ class Settings:
     scale: _Positive = 1.0
     #: What the policy aims at: throughput, balanced or deadlines.
     objective: str = "balanced"
+    #: End waiting jobs as expired once they cannot start by their deadline any more; else they run late.
+    expire_hopeless: bool = False
     #: Wall seconds that a claim holds without a heartbeat: how long a dead worker keeps its jobs.
     lease_s: _Positive = 15.0
     #: Wall seconds between heartbeats; several fit into a lease.
@@ -93,6 +99,12 @@ class Settings:
     stall_timeout_s: _Positive = 60.0
     #: Wall seconds a model may take to load.
     load_timeout_s: _Positive = 330.0
+    #: A YAML file with limits on what is submitted, per tenant, agent and queue; None: nothing is limited.
+    limits: Path | None = None
+    #: With limits per minute: refuse what cannot be counted while the cache is away, in place of letting it through.
+    limits_required: bool = False
+    #: A command that restarts the model server when it answers but generates nothing; run without a shell.
+    model_server_restart: str | None = None
     #: Rows that one transaction of `submit_many` holds.
     submit_chunk: _AtLeastOne = 10_000
     #: `user:password` of `hotset flower`; without it Flower listens to this machine only.
@@ -109,8 +121,18 @@ class Settings:
     memory_cold_hours: _Positive = 24.0
     #: Unimportant episodes are forgotten after so many days (pinned and important ones stay); 0: never.
     keep_memory_days: _Kept = 7
+    #: Handled messages and dead letters are deleted after so many days, keys of sent messages too; 0: never.
+    keep_messages_days: _Kept = 7
+    #: Bytes of JSON that a message may have.
+    max_message_bytes: _MessageBytes = 65_536
+    #: A message that was delivered so often and not acknowledged is a dead letter.
+    max_deliveries: _AtLeastOne = 5
     #: For debugging: a file to which a worker appends what its policy saw and answered (JSON lines).
     decisions: Path | None = None
+    #: Wall seconds between two seals of the audit: how long what is new in it can be changed unseen.
+    audit_seal_s: _Positive = 30.0
+    #: A file to which each seal's hash is appended, out of the database's reach; None: the log alone has it.
+    audit_anchor: Path | None = None
 
 
 _NAMES = tuple(f.name for f in fields(Settings))

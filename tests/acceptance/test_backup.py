@@ -96,7 +96,7 @@ def test_jobs_go_on_after_a_restore_and_finished_results_are_there(house: House)
     house.hotset("up")
     with house.client() as client, house.worker(signal.SIGKILL):
         done = client.submit_many((AGENT, f"done {i}") for i in range(5))
-        answers = {job.id: job.result(timeout=40).text for job in done}
+        answers = {job.id: job.result(timeout=120).text for job in done}
         running = client.submit_many(
             {"agent": AGENT, "prompt": "long", "options": {"hotset_run_s": 9000}} for _ in "ab"
         )
@@ -124,7 +124,7 @@ def test_jobs_go_on_after_a_restore_and_finished_results_are_there(house: House)
             # Nobody published them here: the worker's relay does, from Postgres.
             eventually(lambda: all(client.job(job.id).status.terminal for job in waiting), within_s=40)
             assert all(client.job(job.id).result().text for job in waiting)
-            assert client.submit(AGENT, "and new ones run, too").result(timeout=20)
+            assert client.submit(AGENT, "and new ones run, too").result(timeout=120)
     refused = house.hotset("jobs", "show", lost.id, ok=False)
     assert "There is no job" in refused.stderr
 

@@ -11,6 +11,7 @@ import pytest
 
 from hotset import chain, step
 from hotset.jobs import State
+from hotset.store import upkeep
 from screen import terminal
 from stack import Stack, eventually
 
@@ -158,3 +159,32 @@ def test_a_flow_is_shown_as_a_tree_and_a_bulk_retry_takes_each_step_once(
     assert [row["replay_of"] for row in again] == [first]
     replayed = [view.replay_of for view in client.jobs() if view.replay_of is not None]
     assert len(replayed) == len(set(replayed)) == 3
+
+
+def test_dead_letters_have_reasons_and_run_again_once(hotset: Hotset, stack: Stack) -> None:
+    client = stack.client()
+    store, words = client._store, ("jobs", "dead", "--json")
+    poison, failed, fine = (client.submit(LIGHT, name) for name in ("poison", "failed", "fine"))
+    store.claim(client.id_of(poison.id), worker="dead", lease_s=-1)
+    upkeep.reap(store.engine, actor="u", max_crashes=1)
+    store.refuse(client.id_of(failed.id), worker="w", error_kind="UnknownAgent", error="There is no such agent.")
+    store.claim(client.id_of(fine.id), worker="w", lease_s=60)
+
+    def letters(*more: str) -> dict[str, dict[str, object]]:
+        done = hotset(*words, *more)
+        assert done.returncode == 0, done.stderr
+        return {row["id"]: row for row in json.loads(done.stdout)}
+
+    found = letters()
+    assert set(found) == {poison.id, failed.id} and found[poison.id]["crashes"] == 1
+    assert "died 1 times" in str(found[poison.id]["error"]) and not found[poison.id]["retried"]
+    assert set(letters("--state", "quarantined")) == {poison.id} == set(letters("--error-kind", "Crashed"))
+    assert "UnknownAgent: There is no such agent." in hotset("jobs", "dead").stdout
+    assert hotset("jobs", "dead", fine.id, "--retry").returncode == 2
+    assert hotset("jobs", "dead", "--state", "succeeded").returncode == 2
+    one = hotset(*words, poison.id, "--retry")
+    assert [row["replay_of"] for row in json.loads(one.stdout)] == [poison.id], one.stderr
+    rest = hotset(*words, "--retry", "--yes")
+    assert [row["replay_of"] for row in json.loads(rest.stdout)] == [failed.id], rest.stderr
+    assert json.loads(hotset(*words, "--retry", "--yes").stdout) == []
+    assert [row["retried"] for row in letters().values()] == [True, True]

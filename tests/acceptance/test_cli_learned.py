@@ -27,9 +27,9 @@ def test_swaps_models_and_expected_starts_are_shown(hotset: Hotset, start: Start
     assert "It will start unknown when: no GPU worker is running" in hotset("jobs", "show", waiting.id).stdout
 
     start("worker")
-    waiting.result(timeout=60)
+    waiting.result(timeout=120)
     for agent in (BALANCED, COMPLEX):
-        client.submit(agent, "x", options={"hotset_run_s": 5}).result(timeout=60)
+        client.submit(agent, "x", options={"hotset_run_s": 5}).result(timeout=120)
     eventually(lambda: sum(s.jobs_served for s in ledger.swaps(client.engine)) == 3, within_s=15)
     eventually(lambda: ledger.slots_lately(client.engine).get("gpu0", Slots()).busy >= 15, within_s=15)
     said = json.loads(hotset("swaps", "--json").stdout)

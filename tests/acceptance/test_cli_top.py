@@ -26,7 +26,7 @@ def test_the_fleet_live(hotset: Hotset, start: Start, stack: Stack) -> None:
         client.pause("queue", "deepseek", reason="later")
         waiting = client.submit(COMPLEX, "waits")
         screen.until("paused later")
-        client.submit(BALANCED, "quick").result(timeout=30)
+        client.submit(BALANCED, "quick").result(timeout=120)
         # A swap that begins and ends between two looks is shown without its reason.
         shown = screen.until("jobs/min", "qwen2.5-coder:7b")
         assert waiting.status is State.QUEUED and " 1 " in next(

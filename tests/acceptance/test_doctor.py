@@ -74,7 +74,7 @@ def test_all_is_well_and_a_worker_that_differs_is_named(
     hotset: Hotset, doctor: Callable[..., dict[str, Any]], stack: Stack
 ) -> None:
     stack.worker()
-    stack.client().submit(LIGHT, "hello").result(timeout=40)
+    stack.client().submit(LIGHT, "hello").result(timeout=120)
     eventually(lambda: json.loads(hotset("status", "--json").stdout)["gpus"]["gpu0"]["busy"] == 0, within_s=20)
     found = doctor()
     not_well = {name: check for name, check in found.items() if name != "ok" and check["status"] != "ok"}

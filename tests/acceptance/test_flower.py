@@ -63,7 +63,7 @@ def test_tasks_are_shown_as_they_are_and_no_prompt_is(stack: Stack, flower: http
         return str(_task(flower, job.id).get("state"))
 
     good = client.submit(AGENT, "Say what is secret.")
-    answer = good.result(timeout=30).text
+    answer = good.result(timeout=120).text
     bad = client.submit(AGENT, "A secret again.", options={"hotset_fault": "cut"}, max_retries=0)
     again = client.submit(AGENT, "Another secret.", options={"hotset_fault": "cut"}, max_retries=1)
     eventually(lambda: again.status.terminal, within_s=30)

@@ -87,7 +87,7 @@ def test_what_really_happened_is_exported_and_replayed(hotset: Hotset, start: St
     client = stack.client()
     rows = [{"agent": LIGHT, "prompt": "a secret", "options": {"hotset_run_s": 2.0}, "priority": "high"}] * 3
     for job in client.submit_many(rows):
-        job.result(timeout=60)
+        job.result(timeout=120)
     client.submit("senior-backend-developer", "never runs").cancel("not needed")
 
     done = hotset("replay", "export", "--since", "1h", "-o", "past.jsonl")

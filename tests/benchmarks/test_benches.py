@@ -33,6 +33,11 @@ PROMISED = {
     ),
     "scale": ({"gpus_1", "gpus_2"}, {"throughput_per_h"}, {"gpus_2/gpus_1"}),
     "drain": ({"hotset", "celery", "celery_bare"}, {"jobs_per_s"}, {"hotset/celery", "hotset/celery_bare"}),
+    "messages": (
+        {"hotset", "redis_stream", "postgres_queue"},
+        {"messages_per_s", "latency_ms_p50", "latency_ms_p99"},
+        {"hotset/redis_stream", "hotset/postgres_queue"},
+    ),
     "live": (
         {"hotset", "direct", "fifo", "celery", "predicted"},
         {"throughput_per_h", "goodput", "swaps", "wait_s_p50", "wait_s_p99", "deadline_missed"},
@@ -40,12 +45,25 @@ PROMISED = {
     ),
     "closed": ({"hotset"}, {"completions", "jain", "starved", "rejected", "lost", "doubled", "invalid"}, set()),
     "burst": ({"hotset"}, {"completions", "jain", "starved", "rejected", "lost", "doubled", "invalid"}, set()),
+    "faults": ({"9 hotset", "9 celery"}, {"accepted", "succeeded", "lost", "started_twice", "committed_twice"}, set()),
 }
-JOBS = {"overhead": 3, "stream": 3, "submit": 10, "scale": 4, "drain": 10, "live": 4, "closed": 4, "burst": 2}
+JOBS = {
+    "overhead": 3,
+    "stream": 3,
+    "submit": 10,
+    "scale": 4,
+    "drain": 10,
+    "messages": 20,
+    "live": 4,
+    "closed": 4,
+    "burst": 2,
+    "faults": 10,
+}
 OPTIONS: dict[str, dict[str, Any]] = {
     "live": {"fleet": "single", "scale": 0.02},
     "closed": {"minutes": 0.05, "scale": 0.01},
     "burst": {"agents": 6, "scale": 0.01},
+    "faults": {"fault": [9], "quick": True},
 }
 
 

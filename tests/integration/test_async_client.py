@@ -46,7 +46,7 @@ def test_an_ordinary_day(stack: Stack, worker: Worker) -> None:
             assert (await job.status, await job.position) == (State.QUEUED, 0)
             with pytest.raises(ResultTimeout):
                 await job.result(timeout=0.05)
-            wait = asyncio.create_task(job.result(timeout=20))
+            wait = asyncio.create_task(job.result(timeout=120))
             await asyncio.sleep(0.05)
             worker.finish(job.id, "said")
             assert (await wait).text == "said"
@@ -135,7 +135,7 @@ def test_several_loops_share_a_client(stack: Stack, worker: Worker) -> None:
 
     async def ask() -> None:
         job = await client.submit(LIGHT, "x")
-        wait = asyncio.create_task(job.result(timeout=20))
+        wait = asyncio.create_task(job.result(timeout=120))
         await asyncio.sleep(0.05)
         await asyncio.get_running_loop().run_in_executor(None, worker.finish, job.id)
         texts.append((await wait).text)

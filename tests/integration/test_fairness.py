@@ -56,7 +56,7 @@ def started_before_a_few_end(stack: Stack, client: Client, agent: str) -> int:
     before = started(stack, "flood")
     jobs = client.submit_many(job(agent, deadline=30_000) for _ in range(FEW))
     for each in jobs:
-        each.result(timeout=40)
+        each.result(timeout=120)
     return started(stack, "flood") - before
 
 
@@ -80,7 +80,7 @@ def test_a_flush_loses_accounts_and_no_job_and_shares_stay_fair(flooded: Stack) 
         assert lanes.lengths(["tinyllama"]) == {"tinyllama": 0}
         # A cancelled job leaves nothing behind that counts as waiting.
         assert list(lanes.redis.scan_iter("hs:waiting:*")) == []
-        assert flooded.client(tenant="quiet").submit(LIGHT, "x").result(timeout=30)
+        assert flooded.client(tenant="quiet").submit(LIGHT, "x").result(timeout=120)
     finally:
         engine.dispose()
         lanes.close()

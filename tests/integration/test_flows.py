@@ -301,7 +301,7 @@ def test_a_flow_that_ends_with_a_group_gives_a_list(client: hotset.Client) -> No
     )
     for path in ("1", "2.1", "2.2.1", "2.2.2"):
         finish(client, run, path)
-    first, (second, third) = run.result(timeout=20)  # type: ignore[misc]
+    first, (second, third) = run.result(timeout=120)  # type: ignore[misc]
     assert (first.text, second.text, third.text) == ("answer 1", "answer 2.2.1", "answer 2.2.2")
 
 
@@ -405,7 +405,7 @@ def test_a_flow_is_retried_from_where_it_failed(client: hotset.Client) -> None:
     assert all(j in tree for j in old) and tree.count("before: failed") == 2
     assert run.as_dict()["steps"][1]["earlier"] == [{"job": old[1], "state": "failed"}]
     finish(client, run, "3")
-    assert run.result(timeout=10).text == "answer 3"  # type: ignore[union-attr]
+    assert run.result(timeout=120).text == "answer 3"  # type: ignore[union-attr]
 
 
 def test_one_job_of_a_flow_is_retried_within_it(client: hotset.Client) -> None:

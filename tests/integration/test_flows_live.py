@@ -28,7 +28,7 @@ def served(module_stack: Stack) -> Stack:
 @pytest.fixture(scope="module")
 def client(served: Stack) -> hotset.Client:
     client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=60)
+    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
     return client
 
 
@@ -40,7 +40,7 @@ def test_a_flow_runs_and_passes_its_answers_on(client: hotset.Client) -> None:
     )
     run = client.submit(flow, priority="high", metadata={"team": "core"})
     assert len(run.jobs) == 4 and run.job("2.2").view.metadata == {"team": "core"}
-    result = run.result(timeout=60)
+    result = run.result(timeout=120)
     assert isinstance(result, hotset.JobResult) and result.text
     assert run.status is S
     again = client.flow(run.id)
@@ -78,7 +78,7 @@ def test_a_waiting_step_that_is_cancelled_wakes_who_waits_for_what_followed(
     run = client.submit(hotset.chain(step(LIGHT, "x", not_before=100_000), (LIGHT, "{prev}")))
     threading.Timer(0.3, other.cancel, args=(other.id_of(run.jobs[0].id),)).start()
     with pytest.raises(JobFailed, match="ended as cancelled"):
-        run.result(timeout=15)
+        run.result(timeout=120)
 
 
 def test_cancelling_a_flow_ends_all_of_it(client: hotset.Client) -> None:
@@ -94,7 +94,7 @@ def test_tasks_wait_for_flows_like_threads(served: Stack) -> None:
     async def main() -> tuple[Any, State, str]:
         async with hotset.AsyncClient(settings=load_settings(served.env)) as client:
             run = await client.submit(hotset.chain((LIGHT, "a"), (LIGHT, "{prev}")))
-            result = await run.result(timeout=60)
+            result = await run.result(timeout=120)
             return result, await run.status, await run.tree()
 
     result, status, tree = asyncio.run(main())
@@ -108,11 +108,11 @@ def bake(what: str) -> str:
 
 def test_a_worker_runs_an_agent_that_it_does_not_know(client: hotset.Client) -> None:
     job = client.submit(bake, "bread")
-    result = job.result(timeout=30)
+    result = job.result(timeout=120)
     assert result.model == "tinyllama" and 1 <= result.usage["output_tokens"] <= 3
     assert job.view.agent == "bread-baker"
     again = client.retry(job.id)
-    assert again.result(timeout=30).usage["output_tokens"] <= 3
+    assert again.result(timeout=120).usage["output_tokens"] <= 3
     run = client.submit(hotset.chain(bake("rolls"), bake))
-    result = run.result(timeout=30)
+    result = run.result(timeout=120)
     assert isinstance(result, hotset.JobResult) and result.usage["output_tokens"] <= 3

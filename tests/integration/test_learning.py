@@ -44,7 +44,7 @@ def test_after_a_few_jobs_estimates_are_right_and_a_restart_keeps_them(stack: St
     for _ in range(3):  # each round must load again: the three do not fit together
         for agent in (LIGHT, BALANCED, COMPLEX):
             for job in client.submit_many({"agent": agent, "prompt": "x", "options": OPTIONS} for _ in range(2)):
-                job.result(timeout=60)
+                job.result(timeout=120)
     eventually(lambda: known(client.engine).get(Key("run", "deepseek"), EMPTY).count == 6, within_s=15)
 
     def reckoned() -> Learned:
@@ -72,7 +72,7 @@ def test_after_a_few_jobs_estimates_are_right_and_a_restart_keeps_them(stack: St
     swaps = ledger.swaps(client.engine)
     assert swaps[0].model == "deepseek-r1:8b" and swaps[0].left_at is None
     stack.worker()
-    assert client.submit(COMPLEX, "x", options=OPTIONS).result(timeout=60)
+    assert client.submit(COMPLEX, "x", options=OPTIONS).result(timeout=120)
     eventually(lambda: known(client.engine)[Key("run", "deepseek")].count == 7, within_s=15)
     assert reckoned().run_s("deepseek") <= learned.run_s("deepseek")
     eventually(lambda: ledger.swaps(client.engine)[0].jobs_served == swaps[0].jobs_served + 1, within_s=15)
@@ -92,7 +92,7 @@ def test_the_start_of_a_job_in_a_steady_backlog_is_foreseen(stack: Stack) -> Non
     eta = waiting.eta
     assert eta is not None and eta.start_in_s is not None and eta.at is not None and eta.position is not None, eta
     assert eta.position > 6 and "before it" in eta.basis and abs((eta.at - datetime.now(UTC)).total_seconds()) < 60
-    waiting.result(timeout=60)
+    waiting.result(timeout=120)
     started = waiting.view.started_at
     assert started is not None
     off_s = (started - eta.at).total_seconds() / 0.15

@@ -20,7 +20,7 @@ def test_a_live_trace_is_valid_and_its_decisions_can_be_replayed(stack: Stack, t
     client = stack.client()
     jobs = client.submit_many((agent, f"task {i}") for i, agent in enumerate(AGENTS))
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
 
     events = list(read_traces([stack.trace()]))
     report = check_trace(events, read_fleet(stack.fleet_path))

@@ -270,7 +270,7 @@ def test_recall_puts_what_is_known_before_the_prompt(client: Client) -> None:
 
 
 def test_migration_down_and_up_again(database: str) -> None:
-    downgrade(database, "0005")
+    downgrade(database, "0008")
     migrate(database)
 
 

@@ -45,7 +45,7 @@ def broker(served: Stack) -> str:
 @pytest.fixture(scope="module")
 def client(served: Stack) -> hotset.Client:
     client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=60)
+    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
     return client
 
 

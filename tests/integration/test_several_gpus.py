@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterator
 
@@ -65,19 +66,23 @@ def test_no_herding_and_gpus_that_die_and_join(fleet: Fleet) -> None:
     # All are idle and see the same few jobs in the same moment: one GPU loads for them, the others leave them to it.
     jobs = fleet.client.submit_many(of(BALANCED, 2, 8) + of(COMPLEX, 1, 20))
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
     assert fleet.loads() == {QWEN: 1, DEEPSEEK: 1}
     assert fleet.holders(QWEN) != fleet.holders(DEEPSEEK)
     # A flood is for all of them, and one rare job among it for one.
     jobs += fleet.client.submit_many(of(LIGHT, 60, 6) + of(COMPLEX, 1, 20))
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
     loads = fleet.loads()
     assert loads[DEEPSEEK] <= 2 and loads[QWEN] == 1, f"rare models were spread: {loads}"
     assert 2 <= loads[TINY] <= 4, f"the flood's model, on each GPU once, and once more where it had to go: {loads}"
     assert all(job.view.attempt == 1 for job in jobs)
 
-    # The GPU that alone holds a model dies while it runs a job on it.
+    # The GPU that alone holds a model dies while it runs a job on it. The others know by then that it has free slots:
+    # what a GPU says of itself, and what the others have read of it, is a moment old; who took it for full would load
+    # the model as well.
+    eventually(lambda: not any(state.busy for state in fleet.board.read().values()), within_s=10)
+    time.sleep(1.0)
     running = fleet.client.submit(BALANCED, "cut off", options={"hotset_run_s": 50})
     eventually(lambda: running.status is State.RUNNING, within_s=10)
     dead = str(running.view.worker).partition("@")[0]
@@ -87,7 +92,7 @@ def test_no_herding_and_gpus_that_die_and_join(fleet: Fleet) -> None:
     jobs = fleet.client.submit_many(of(LIGHT, 30, 6) + of(BALANCED, 2, 10))
     eventually(lambda: set(fleet.board.read()) == alive, within_s=NOTICED_S)
     for job in [running, *jobs]:
-        job.result(timeout=60)
+        job.result(timeout=120)
     assert sum(fleet.loads(gpu)[QWEN] for gpu in alive) > before, "the dead GPU's model counted on as if it were there"
     assert running.view.attempt == 2 and running.view.crashes == 1
     assert all(str(job.view.worker).partition("@")[0] in alive for job in jobs)
@@ -98,7 +103,7 @@ def test_no_herding_and_gpus_that_die_and_join(fleet: Fleet) -> None:
     fleet.start(dead)
     jobs = fleet.client.submit_many(of(LIGHT, 60, 6))
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
     joined = fleet.board.read()[dead].worker
     assert sum(job.view.worker == joined for job in jobs) > 10, Counter(job.view.worker for job in jobs)
     assert fleet.loads(dead)[TINY] <= known + 1
@@ -110,13 +115,13 @@ def test_of_two_workers_of_one_gpu_the_second_waits_until_the_first_is_gone(flee
     first = fleet.board.read()["gpu0"].worker
     jobs = fleet.client.submit_many(of(LIGHT, 20, 2))
     for job in jobs:
-        job.result(timeout=30)
+        job.result(timeout=120)
     assert {job.view.worker for job in jobs} == {first}
     assert fleet.board.read()["gpu0"].worker == first
 
-    fleet.stack.kill(next(process for process in two if first.endswith(f":{process.pid}")))
+    fleet.stack.kill(next(process for process in two if f":{process.pid}-" in first))
     # Much sooner than the entry's time would pass: who was killed listens no more.
     eventually(lambda: fleet.board.read()["gpu0"].worker != first, within_s=3, message=fleet.stack.log)
     job = fleet.client.submit(LIGHT, "for the second")
-    assert job.result(timeout=30)
+    assert job.result(timeout=120)
     assert job.view.worker == fleet.board.read()["gpu0"].worker != first

@@ -25,7 +25,7 @@ def test_jobs_of_three_tiers_end_once_with_results_and_audit(stack: Stack) -> No
     client = stack.client()
     names = [LIGHT, BALANCED, COMPLEX] * 6
     jobs = client.submit_many((name, f"task {i}") for i, name in enumerate(names))
-    results = [job.result(timeout=60) for job in jobs]
+    results = [job.result(timeout=120) for job in jobs]
     assert {r.model for r in results} == {"tinyllama", "qwen2.5-coder:7b", "deepseek-r1:8b"}
     assert all(r.simulated and r.text.startswith("[simulated]") and r.usage["output_tokens"] > 0 for r in results)
     assert any(r.thinking for r in results if r.model.startswith("deepseek"))
@@ -55,7 +55,7 @@ def test_a_stream_read_after_the_end_still_gives_every_token(stack: Stack) -> No
     stack.fleet().worker()
     client = stack.client()
     job = client.submit(LIGHT, "say something", stream=True)
-    result = client.submit(LIGHT, "another").result(timeout=30) and job.result(timeout=30)
+    result = client.submit(LIGHT, "another").result(timeout=120) and job.result(timeout=120)
     said = ""
     for event in job.stream(timeout=30):
         # A worker that gets no CPU for longer than its lease runs the job anew.
@@ -72,7 +72,7 @@ def test_a_running_job_is_cancelled_and_frees_its_slot(stack: Stack) -> None:
     eventually(lambda: long.status is State.CANCELLED, within_s=5)
     with pytest.raises(JobFailed, match="cancelled"):
         long.result(timeout=1)
-    assert client.submit(LIGHT, "quick").result(timeout=20)
+    assert client.submit(LIGHT, "quick").result(timeout=120)
     assert not long.cancel()
 
 
@@ -82,7 +82,7 @@ def test_a_waiting_job_is_cancelled_without_a_run(stack: Stack) -> None:
     job = client.submit(LIGHT, "never runs")
     assert job.cancel()
     stack.worker()
-    assert client.submit(LIGHT, "runs").result(timeout=30)
+    assert client.submit(LIGHT, "runs").result(timeout=120)
     assert job.view.attempt == 0 and job.status is State.CANCELLED
 
 
@@ -91,7 +91,7 @@ def test_run_timeout_fails_the_job_and_is_not_retried(stack: Stack) -> None:
     client = stack.client()
     job = client.submit(LIGHT, "count", run_timeout=20, options={"hotset_run_s": 5000})
     with pytest.raises(JobFailed, match="run_timeout"):
-        job.result(timeout=30)
+        job.result(timeout=120)
     assert job.view.error_kind == "RunTimeout" and job.view.attempt == 1
 
 
@@ -111,7 +111,7 @@ def test_scheduled_jobs_start_at_their_time(stack: Stack) -> None:
     client = stack.client()
     job = client.submit(LIGHT, "later", not_before=150)
     assert job.status is State.SCHEDULED
-    assert job.result(timeout=30)
+    assert job.result(timeout=120)
     view = job.view
     assert view.wait_s is not None and view.wait_s >= 150
 
@@ -121,7 +121,7 @@ def test_errors_that_may_pass_are_retried_with_back_off_and_then_fail(stack: Sta
     client = stack.client()
     job = client.submit(LIGHT, "x", max_retries=2, options={"hotset_fault": "cut", "hotset_run_s": 5})
     with pytest.raises(JobFailed, match="broke"):
-        job.result(timeout=60)
+        job.result(timeout=120)
     view = job.view
     assert (view.attempt, view.failures, view.crashes, view.error_kind) == (3, 3, 0, "GenerationFailed")
     actions = [row["action"] for row in client.audit(job.id)]
@@ -134,10 +134,10 @@ def test_a_model_that_hangs_keeps_no_slot(stack: Stack) -> None:
     hung = client.submit_many(
         {"agent": LIGHT, "prompt": "x", "max_retries": 0, "options": {"hotset_fault": "hang"}} for _ in range(2)
     )
-    assert client.submit(LIGHT, "behind them").result(timeout=30)
+    assert client.submit(LIGHT, "behind them").result(timeout=120)
     for job in hung:
         with pytest.raises(JobFailed):
-            job.result(timeout=30)
+            job.result(timeout=120)
 
 
 def test_a_job_handed_back_at_a_stop_counts_as_no_failure(stack: Stack) -> None:
@@ -191,7 +191,7 @@ def test_a_flushed_broker_loses_nothing(stack: Stack, broker_url: str) -> None:
         connection.exec_driver_sql("UPDATE jobs SET published_at = now() - interval '1 minute'")
     engine.dispose()
     stack.worker()
-    assert [job.result(timeout=60) for job in jobs]
+    assert [job.result(timeout=120) for job in jobs]
     assert all(job.view.attempt == 1 for job in jobs)
 
 
@@ -202,7 +202,7 @@ def test_two_workers_share_a_backlog(stack: Stack) -> None:
     for gpu in ("gpu0", "gpu1"):
         stack.worker(gpu)
     for job in jobs:
-        job.result(timeout=60)
+        job.result(timeout=120)
     by_gpu = Counter((job.view.worker or "").split("@")[0] for job in jobs)
     assert set(by_gpu) == {"gpu0", "gpu1"} and min(by_gpu.values()) >= 8, by_gpu
 

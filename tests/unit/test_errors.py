@@ -17,6 +17,7 @@ MAKE: dict[str, Callable[[], HotsetError]] = {
     "UnknownJob": lambda: errors.UnknownJob("j1"),
     "InvalidBatch": lambda: errors.InvalidBatch(3, "The prompt is empty.", ["j1", "j2"]),
     "GenerationFailed": lambda: errors.GenerationFailed("It broke.", status=500, retryable=False, remedy="Look."),
+    "RateLimited": lambda: errors.RateLimited("Too much.", retry_after_s=2.5),
     "JobFailed": lambda: errors.JobFailed("No.", job_id="j1", state="failed", error_kind="RunTimeout", remedy="Look."),
 }
 
@@ -51,6 +52,7 @@ RETRYABLE = {
     "BrokerUnavailable",
     "ModelServerUnavailable",
     "GenerationFailed",
+    "RateLimited",
     "ResultTimeout",
 }
 FAILED_THOUGH_USAGE = {"UnknownJob", "IdempotencyConflict", "IllegalTransition"}

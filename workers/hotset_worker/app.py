@@ -7,14 +7,15 @@ the owner shares memory with the runs and a slot is refilled without a trip betw
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from celery import Celery, bootsteps, signals
-from celery.exceptions import Ignore, Retry
+from celery.exceptions import Ignore, Reject, Retry
 from celery.utils.nodenames import NODENAME_DEFAULT, nodename, nodesplit
 
 from hotset.broker import TASK, GrantDesk, Lanes, make_app
-from hotset.errors import HotsetError, JobFailed, UsageError
+from hotset.errors import HotsetError, JobFailed, Unavailable, UsageError
 from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import State
 from hotset.settings import Settings, load_settings
@@ -25,6 +26,8 @@ from hotset_worker.worker import GpuWorker, choose_gpu
 log = logging.getLogger(__name__)
 # One line a request, at the level that Celery shows: noise.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+#: Wall seconds that a slot rests when Postgres is away.
+_AWAY_S = 1.0
 #: What Celery does with the end of a task, as it stands in the message of a plain producer.
 _LINKS = ("callbacks", "errbacks", "chain")
 
@@ -52,7 +55,11 @@ def build(settings: Settings) -> Celery:
         requires = ("celery.worker.components:Pool",)
 
         def create(self, parent: Any) -> OwnerStep:
-            part.make(fleet)
+            try:
+                part.make(fleet)
+            except UsageError as e:
+                # A setting is wrong: whoever started it wants to read that, and no traceback.
+                raise SystemExit(f"hotset worker: {e}") from None
             return self
 
         def start(self, parent: Any) -> None:
@@ -76,13 +83,21 @@ def build(settings: Settings) -> Celery:
             task_id=str(request.id),
             claim=str(headers.get("claim", request.id)),
             queue=str(headers.get("queue", "")),
+            lane=str(headers.get("lane", "")),
             args=args,
             kwargs=kwargs,
             not_before=getattr(request, "hotset_not_before", None),
             links={name: links for name in _LINKS if (links := getattr(request, name, None))},
             chord=bool(getattr(request, "chord", None)),
         )
-        outcome = run_job(part.worker.tools, delivery)
+        try:
+            outcome = run_job(part.worker.tools, delivery)
+        except Unavailable as e:
+            # Back to its lane, not acknowledged: a plain producer's message is in no table yet. Not at once, or it
+            # would come and go as fast as the machine can.
+            log.warning("Message %s waits in its lane: %s", delivery.task_id, e)
+            time.sleep(_AWAY_S)
+            raise Reject(str(e), requeue=True) from None
         # The job's own, kept with it: a retry, or a run in its right queue, comes by a message without them.
         for name in _LINKS:
             setattr(request, name, outcome.links.get(name) if outcome is not None else None)

@@ -97,7 +97,7 @@ class Neighbours:
         seen = self._claims.look(self._fleet.models, unless=self._seen.version if fresh else "")
         if seen is not None:
             self._seen, self._looked = seen, time.monotonic()
-            others = (state for name, state in sorted(seen.gpus.items()) if name != self._name)
+            others = (s for name, s in sorted(seen.gpus.items()) if name != self._name and not _stands_still(s))
             self._views = tuple(_view(state, seen.claim_of(state.name), now) for state in others)
         return tuple(view for view in self._views if view.name not in paused.gpus)
 
@@ -140,6 +140,11 @@ class Neighbours:
         return snapshot.models[model].load_s / self._hot.gpu.speed * self._scale
 
 
+def _stands_still(state: GpuState) -> bool:
+    """Whether nothing that the GPU holds generates."""
+    return bool(state.unhealthy) and set(state.residents) <= set(state.unhealthy)
+
+
 def _view(state: GpuState, claim: Claim | None, now: float) -> GpuView:
     """Another GPU, as it described itself; a claim that it does not tell of yet counts like the load that it is.
 
@@ -152,6 +157,8 @@ def _view(state: GpuState, claim: Claim | None, now: float) -> GpuView:
     elif claim is not None:
         switch = Switch(claim.model, claim.victims, now)
     residents = tuple(
-        Resident(m, mb, now, 0 if switch is not None else running) for m, (mb, running) in state.residents.items()
+        Resident(m, mb, now, 0 if switch is not None else running)
+        for m, (mb, running) in state.residents.items()
+        if m not in state.unhealthy
     )
     return GpuView(state.name, state.vram_mb, state.slots, state.busy, residents, switch, False, state.speed)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hotset.broker import GrantEvent
 from hotset.errors import HotsetError
 from hotset.models import Loaded
+from hotset_worker.health import Examined, Probed, Silent
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +48,4 @@ class Stop:
     """Grant nothing more."""
 
 
-Event = GrantEvent | Woken | Inferred | Seen | Switched | Stop
+Event = GrantEvent | Woken | Inferred | Seen | Switched | Silent | Probed | Examined | Stop

@@ -42,7 +42,9 @@ from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
 from hotset_worker.events import Event, Inferred, Seen, Stop, Switched, Woken
 from hotset_worker.hands import Hands
+from hotset_worker.health import Examined, Health, Probed, Silent
 from hotset_worker.hot_set import HotSet
+from hotset_worker.revisions import Revisions
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +55,8 @@ _TICK_S = 0.25
 _LOOK_AT_SERVER_S = 1.0
 _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
+#: A probe waits no longer for its token.
+_PROBE_S = 30.0
 #: With every slot taken a look can only start a drain: not more often than this.
 _BUSY_LOOK_S = 0.05
 
@@ -63,6 +67,7 @@ class Timing:
 
     scale: float
     load_timeout_s: float
+    first_token_timeout_s: float = 120.0
 
 
 class Owner:
@@ -83,10 +88,13 @@ class Owner:
         paused: Callable[[], Paused | None] = Paused,
         loading: Callable[[str], None] = lambda model: None,
         decided: Callable[[Snapshot, Sequence[Decision]], None] = lambda snapshot, decisions: None,
+        spoke_since: Callable[[str, float], bool] = lambda model, moment: False,
+        restart: str | None = None,
     ) -> None:
         """`paused`: what is paused now; None while that is not known, and then nothing is granted.
 
         `loading` is told of each load that begins, `decided` of each answer of the policy; they must not block.
+        `spoke_since` and `restart`: see `Health`.
         """
         self._gpu = gpu
         self._paused = paused
@@ -116,6 +124,8 @@ class Owner:
         self._server_error: str | None = None
         self._evicting = False
         self._hands = Hands(gpu.name, server, self.tell)
+        self._health = Health(gpu.name, probe=self._probe, spoke_since=spoke_since, tell=self.tell, restart=restart)
+        self.revisions = Revisions(self._hands.resident)
         self._thread = threading.Thread(target=self._main, name="hotset-owner", daemon=True)
 
     def start(self) -> None:
@@ -173,6 +183,7 @@ class Owner:
         if not self._neighbours.seated:
             self._say(now)
         self._advance_switch()
+        self._health.mend(self._probed_models(), self._hot.busy, now)
         if now - self._server_asked >= _LOOK_AT_SERVER_S:
             self._ask_server()
         if worth_a_look and self._neighbours.seated and not self._gpu_is_full(now):
@@ -205,6 +216,15 @@ class Owner:
                 return self._believe(loaded, sequence)
             case Switched():
                 self._switched(event)
+            case Silent():
+                self._health.silent(event)
+                return False
+            case Probed():
+                if self._health.probed(event, time.monotonic()):
+                    self._hot.void()
+                    self.desk.void_before(self._hot.epoch)
+            case Examined():
+                self._health.examined()
             case Woken() | Stop():
                 pass
         return True
@@ -224,10 +244,18 @@ class Owner:
         self._server_error = error
 
     def _believe(self, loaded: tuple[Loaded, ...], sequence: int) -> bool:
-        if sequence != self._sequence or self._evicting:
+        if sequence != self._sequence:
             return False  # asked before a load or an eviction ended: old news
         before = {m.model for m in self._hot.models}
+        if self._evicting:
+            # What has gone is gone, however long the load takes that it made room for; what comes, the load tells.
+            here = {m.model for m in loaded}
+            if not before <= here:
+                self._hot.seen([m for m in self._hot.models if m.model in here], self._now())
+            return False
         self._hot.seen(loaded, self._now())
+        self._health.resident(m.model for m in loaded)
+        self.revisions.seen(loaded)
         # A size is measured, never assumed. What lies in VRAM fits there, whatever the fleet file says.
         self.books.resident(loaded)
         return before != {m.model for m in loaded}
@@ -239,6 +267,8 @@ class Owner:
         if paused is None or self._gpu.name in paused.gpus:
             self.books.waiting = 0
             return  # what runs ends; what waits is for other GPUs
+        if self._health.stands_still(self._probed_models()):
+            return
         if (news := self.books.news()) is not None:
             self._models, self._run_s = news
         for _ in range(LOOKS):
@@ -296,7 +326,10 @@ class Owner:
         queues = tuple(
             QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
             for q in self._fleet.queues.values()
-            if lanes[q.name] and q.name not in paused.queues and not self._resting(q.model)
+            if lanes[q.name]
+            and q.name not in paused.queues
+            and not self._resting(q.model)
+            and not self._health.rests(q.model)
         )
         runs: dict[str, float] = {}
         for q in self._fleet.queues.values():
@@ -346,6 +379,7 @@ class Owner:
         self._hot.end(loaded=event.error is None)
         if event.error is None:
             self._failed_until.pop(event.model, None)
+            self.revisions.forget(event.model)
             # Without its victims: a run granted for one of them now would be a hidden swap.
             known = {m.model: m for m in self._hot.models if m.model not in gone}
             known[event.model] = Loaded(event.model, self._models[event.model].size_mb, 0.0)
@@ -363,6 +397,15 @@ class Owner:
                 pause,
             )
         self._ask_server()
+
+    def _probed_models(self) -> list[str]:
+        """Residents of the fleet: of others nobody here knows the options, and other ones would reload them."""
+        return [m.model for m in self._hot.models if m.model in self._models]
+
+    def _probe(self, model: str) -> None:
+        """Called on the health's thread. Raises what generations raise."""
+        limit_s = min(self._timing.first_token_timeout_s, _PROBE_S)
+        self._hands.probe(model, self._load_options(self._models[model]), limit_s=limit_s)
 
     def _resting(self, model: str) -> bool:
         """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
@@ -396,4 +439,5 @@ class Owner:
             scale=self._timing.scale,
             version=_VERSION,
             epoch=self._hot.epoch,
+            unhealthy=self._health.unhealthy,
         )

@@ -6,13 +6,15 @@ Two threads, so that a question is answered while a model loads; what came of it
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Any
 
-from hotset.errors import HotsetError
-from hotset.models import ModelServer
+from hotset.errors import GenerationFailed, HotsetError
+from hotset.models import Loaded, ModelServer, Prompt
 from hotset_worker.events import Seen, Switched
+from hotset_worker.watchdog import GRACE_S
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,28 @@ class Hands:
             self._tell(Switched(model, error))
 
         self._threads.submit(work)
+
+    def resident(self) -> tuple[Loaded, ...]:
+        """What is loaded, asked in the caller's thread."""
+        return self._server.resident()
+
+    def probe(self, model: str, options: Mapping[str, Any], *, limit_s: float) -> None:
+        """One token, in the caller's thread, with the options of jobs. Raises what generations raise."""
+        generation = self._server.generate(
+            Prompt(model=model, prompt="Say OK.", options={**options, "num_predict": 1}),
+            first_token_timeout_s=limit_s,
+            stall_timeout_s=limit_s,
+        )
+        timer = threading.Timer(limit_s + GRACE_S, generation.close)
+        timer.daemon = True
+        timer.start()
+        try:
+            for _ in generation:
+                return
+            raise GenerationFailed(f"{model} ended without a word.")
+        finally:
+            timer.cancel()
+            generation.close()
 
     def close(self) -> None:
         """Begin nothing more; what is under way ends by itself."""

@@ -85,6 +85,10 @@ class HotSet:
         self.epoch += 1
         self.switch = Switch(model=model, victims=victims, since=now)
 
+    def void(self) -> None:
+        """Unspent grants are void: what they were for cannot be run now."""
+        self.epoch += 1
+
     def end(self, *, loaded: bool) -> None:
         self.swaps += loaded
         self.switch = None

@@ -29,6 +29,7 @@ class PauseWatch(Background):
         self._changed = changed
         super().__init__("hotset-pauses")
         self.now: Paused | None = None
+        self._away = False
 
     def look(self) -> None:
         """Read them once."""
@@ -44,8 +45,11 @@ class PauseWatch(Background):
         while not self._stopping.is_set():
             try:
                 self.look()
+                self._away = False
             except Unavailable as e:
-                log.warning("Pauses could not be read, what was known stays: %s", e)
+                if not self._away:
+                    log.warning("Pauses could not be read, what was known stays: %s", e)
+                self._away = True
             except Exception:
                 log.exception("Pauses could not be read; is the database up to date (`hotset migrate`)?")
             self._stopping.wait(_LOOK_S)

@@ -27,6 +27,7 @@ from hotset.jobs import NewJob, Priority, parse_duration, parse_priority
 LONGEST_METADATA = 16_384
 LONGEST_KEY = 500
 LONGEST_TENANT = 200
+LONGEST_NAME = 200
 
 
 class Intake:
@@ -53,6 +54,7 @@ class Intake:
         options: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        send_to: str | None = None,
         tenant: str | None = None,
         scale: float = 1.0,
         job_id: UUID | None = None,
@@ -84,6 +86,7 @@ class Intake:
             reply_to=reply_to,
             stream=stream,
             spec=spec,
+            send_to=None if send_to is None else _text(send_to, "send_to", LONGEST_NAME),
         )
 
     def _asked(self, agent: object, prompt: object) -> tuple[Agent, object, Mapping[str, Any] | None]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
+import redis
 from celery import Celery
 from kombu import Exchange, Queue
 
 from hotset.broker.grants import GrantDesk
 from hotset.broker.lanes import Lanes
+from hotset.broker.subscription import PATIENCE
 from hotset.broker.transport import SCHEME
 from hotset.errors import InvalidSettings
 
@@ -25,7 +28,9 @@ def make_app(
         broker_connection_retry_on_startup=True,
         # 100 by default, after which a worker gives up for good.
         broker_connection_max_retries=None,
-        broker_transport_options={"desk": desk, "lanes": lanes, "priority_steps": [0]},
+        # kombu's own default waits for ever on a connection that leads nowhere, and the worker with it.
+        broker_transport_options={"desk": desk, "lanes": lanes, "priority_steps": [0], **PATIENCE},
+        broker_use_ssl=celery_tls(broker_url),
         accept_content=["json"],
         task_serializer="json",
         result_serializer="json",
@@ -35,6 +40,8 @@ def make_app(
         task_ignore_result=True,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
+        # Their claims outlive the connection (see `transport`): what runs goes on. Celery 6 would cancel it.
+        worker_cancel_long_running_tasks_on_connection_loss=False,
         task_create_missing_queues=False,
         task_default_queue=names[0],
         task_default_exchange="",
@@ -51,10 +58,33 @@ def make_app(
 
 
 def celery_url(broker_url: str) -> str:
-    """The broker's address under our scheme."""
+    """The broker's address under our scheme; TLS is another matter (`celery_tls`).
+
+    Raises InvalidSettings for another scheme, and for parameters that Celery would not understand as redis-py does.
+    """
     parts = urlsplit(broker_url)
-    if parts.scheme != "redis":
+    if parts.scheme not in ("redis", "rediss"):
         raise InvalidSettings(
-            f"broker_url has the scheme {parts.scheme!r}.", remedy="It looks like redis://127.0.0.1:6379/0."
+            f"broker_url has the scheme {parts.scheme!r}.",
+            remedy="It looks like redis://127.0.0.1:6379/0, or rediss://... for TLS.",
         )
-    return parts._replace(scheme=SCHEME).geturl()
+    for name, _ in parse_qsl(parts.query):
+        if not name.startswith("ssl_") or parts.scheme == "redis":
+            raise InvalidSettings(
+                f"broker_url has the parameter {name!r}.",
+                remedy="Only rediss:// takes any, those that begin with ssl_: rediss://host:6379/0?ssl_ca_certs=ca.pem",
+            )
+    return parts._replace(scheme=SCHEME, query="").geturl()
+
+
+def celery_tls(broker_url: str) -> dict[str, Any] | None:
+    """redis-py's ssl_* arguments for a rediss:// address; None without TLS. The certificate is checked, with the
+    host's name, unless the address says otherwise."""
+    if urlsplit(broker_url).scheme != "rediss":
+        return None
+    try:
+        found: dict[str, Any] = redis.connection.parse_url(broker_url)  # type: ignore[no-untyped-call]
+    except ValueError:
+        # Not chained: the message of the cause would show the password.
+        raise InvalidSettings("broker_url is not a Redis URL.", remedy="It looks like rediss://host:6379/0.") from None
+    return {"ssl_cert_reqs": "required"} | {k: v for k, v in found.items() if k.startswith("ssl_")}

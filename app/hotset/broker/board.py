@@ -4,12 +4,16 @@ head of `lua/take.lua`. No GPU leads: each reads the others here, and `claims` k
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from importlib import resources
 from typing import Any, cast
 
 import redis
+
+from hotset.broker.scripts import lua
+
+log = logging.getLogger(__name__)
 
 KEEP_S = 5.0
 
@@ -34,6 +38,8 @@ class GpuState:
     scale: float | None = None
     version: str = ""
     epoch: int = 0
+    #: Models that are loaded and generate nothing -> what their probe found.
+    unhealthy: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def holds(self) -> tuple[str, ...]:
@@ -73,7 +79,8 @@ class Board:
         pipe = self._redis.pipeline(transaction=False)
         for name in names:
             pipe.hget(f"hs:gpu:{name}", "state")
-        return {n: read_state(raw) for n, raw in zip(names, pipe.execute(), strict=True) if raw is not None}
+        said = ((n, read_state(raw)) for n, raw in zip(names, pipe.execute(), strict=True) if raw is not None)
+        return {name: state for name, state in said if state is not None}
 
 
 def presence(worker: str) -> str:
@@ -81,13 +88,17 @@ def presence(worker: str) -> str:
     return f"hs:worker:{worker}"
 
 
-def read_state(text: str) -> GpuState:
-    raw: dict[str, Any] = json.loads(text)
+def read_state(text: str) -> GpuState | None:
+    """None for what no worker of ours says: one bad entry must not hide, or stop, the other GPUs."""
+    try:
+        return _state(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as e:
+        log.warning("An entry of the board is not understood (%s); it is left out.", type(e).__name__)
+        return None
+
+
+def _state(raw: dict[str, Any]) -> GpuState:
     residents = {model: (float(mb), int(running)) for model, (mb, running) in raw["residents"].items()}
     # A newer worker may say more than we know.
     known = {f.name: raw[f.name] for f in fields(GpuState) if f.name in raw}
     return GpuState(**{**known, "residents": residents, "victims": tuple(raw["victims"])})
-
-
-def lua(name: str) -> str:
-    return (resources.files(__package__) / "lua" / f"{name}.lua").read_text("utf-8")

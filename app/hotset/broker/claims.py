@@ -14,7 +14,8 @@ from typing import Any, Literal, cast
 
 import redis
 
-from hotset.broker.board import KEEP_S, GpuState, lua, read_state, will_hold
+from hotset.broker.board import KEEP_S, GpuState, read_state, will_hold
+from hotset.broker.scripts import lua
 
 #: Why a claim was not given. rival: another worker serves the GPU. moved: somebody's hot set has changed since the
 #: look. enough: as many hold or load the model as were wanted. last: jobs wait for a victim that nobody else holds.
@@ -76,7 +77,7 @@ class Claims:
         answer = cast(list[Any], self._others(args=[unless, *models]))
         if len(answer) == 1:
             return None
-        states = [read_state(raw) for raw in answer[1]]
+        states = [s for s in map(read_state, answer[1]) if s is not None]
         triples = zip(*[iter(answer[2])] * 3, strict=True)
         claims = tuple(_claim(model, gpu, json.loads(raw)) for model, gpu, raw in triples)
         return Look(answer[0], {state.name: state for state in states}, claims)

@@ -9,13 +9,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, cast
 from uuid import UUID
 
 import redis
 
 from hotset.broker.messages import encode
+from hotset.broker.scripts import lua
+from hotset.broker.subscription import PATIENCE, Subscription
 from hotset.errors import BrokerUnavailable, InvalidSettings
 from hotset.jobs import Priority, Routing
 from hotset.scheduling.decisions import Selector
@@ -29,9 +30,13 @@ SWEEP = 50
 #: Jobs that one script call publishes or removes: others wait for it, some 3 ms.
 PUBLISH = 200
 SUSPECT = "suspect"
-#: How far ahead of the least served one a tenant or an agent may be, in expected slot seconds (model seconds): so
-#: much is left to deadlines before shares decide. The simulator's lanes have the same.
-CREDIT_S = 120.0
+#: How a Redis answers that lives and changes nothing: its disk or memory is full, its replicas are away, it is one.
+_TAKES_NOTHING = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
+#: Traces of messages that were put into quarantine, for the audit.
+PUT_ASIDE = "hs:quarantine:untold"
+#: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
+#: deadlines before shares decide. The simulator's lanes have the same.
+CREDIT_RUNS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,21 +74,24 @@ class Lanes:
         *,
         weights: Mapping[str, float] | None = None,
         pace: float = 1.0,
-        credit_s: float = CREDIT_S,
+        credit_s: float | None = None,
     ) -> None:
         """For who claims: `weights` are the tenants' (1 for others), `pace` the model seconds of work that its GPU
         does in a wall second on one slot."""
         self.redis = connect_redis(url, name="broker_url")
+        # Messages are anybody's bytes: read as they are, and understood by `messages.decode`.
+        self._bytes = connect_redis(url, name="broker_url", text=False)
         self._weights = json.dumps(dict(weights or {}))
         self._pace = pace
-        self._credit_ms = _ms(credit_s)
-        self._claim = self.redis.register_script(_lua("claim"))
-        self._ack = self.redis.register_script(_lua("ack"))
-        self._publish = self.redis.register_script(_lua("publish"))
-        self._remove = self.redis.register_script(_lua("remove"))
-        self._snapshot = self.redis.register_script(_lua("snapshot"))
-        self._restore = self.redis.register_script(_lua("restore"))
-        self._position = self.redis.register_script(_lua("position"))
+        self._credit_s = credit_s
+        self._claim = self._bytes.register_script(lua("fair", "claim"))
+        self._put_aside = self._bytes.register_script(lua("put_aside"))
+        self._ack = self.redis.register_script(lua("fair", "ack"))
+        self._publish = self.redis.register_script(lua("fair", "publish"))
+        self._remove = self.redis.register_script(lua("fair", "remove"))
+        self._snapshot = self.redis.register_script(lua("fair", "snapshot"))
+        self._restore = self.redis.register_script(lua("fair", "restore"))
+        self._position = self.redis.register_script(lua("fair", "position"))
 
     def __json__(self) -> str:
         """Celery's `inspect stats` shows the transport's options, of which this is one."""
@@ -115,7 +123,7 @@ class Lanes:
                 lanes.append(LaneState(queue, name, waiting, float(oldest) / 1000, savable, due_s))
         return LanesState(answer[0] / 1000, tuple(lanes), inbox)
 
-    def claim(self, queue: str, lane: str, selector: Selector, claim: str, expected_s: float = 0.0) -> str | None:
+    def claim(self, queue: str, lane: str, selector: Selector, claim: str, expected_s: float = 0.0) -> bytes | None:
         """Take one job out of a lane and hold it under the name `claim`; its message, or None: the lane is empty.
 
         Which one: as the selector says, within the bounds of fair shares (see `simulator/lanes.py`, the reference).
@@ -128,11 +136,27 @@ class Lanes:
             claim,
             _ms(expected_s),
             self._pace,
-            self._credit_ms,
+            _ms(CREDIT_RUNS * expected_s if self._credit_s is None else self._credit_s),
             self._weights,
         ]
         with reachable(self.redis):
-            return cast(str | None, self._claim(args=arguments))
+            return cast(bytes | None, self._claim(args=arguments))
+
+    def put_aside(self, queue: str, raw: bytes, reason: str) -> None:
+        """Keep a message that nobody can run in quarantine, and its trace for the audit (`take_put_aside`)."""
+        with reachable(self.redis):
+            self._put_aside(args=[queue, raw, reason])
+
+    def take_put_aside(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Traces of messages that were put aside, each given out once: queue, reason, bytes, sha1. No content."""
+        with reachable(self.redis):
+            found = cast(list[str] | None, self.redis.lpop(PUT_ASIDE, limit))
+        return [json.loads(trace) for trace in found or ()]
+
+    def return_put_aside(self, traces: Sequence[Mapping[str, Any]]) -> None:
+        """They could not be written down: somebody takes them again."""
+        with reachable(self.redis):
+            self.redis.lpush(PUT_ASIDE, *(json.dumps(dict(trace)) for trace in traces))
 
     def ack(self, claim: str) -> float | None:
         """The claim's job is done with; forget it. How many model seconds it took, None for a claim that is gone."""
@@ -188,6 +212,18 @@ class Lanes:
             found = pipe.execute()
         return {queue: found[2 * i] + found[2 * i + 1] for i, queue in enumerate(names)}
 
+    def due_within(self, queue: str, seconds: float, *, skip: int = 0, most: int = 1000) -> list[UUID]:
+        """Waiting jobs of a queue whose deadline is less than so many wall seconds away, or has passed: a page of each
+        lane, the earliest first. Suspects are left out: they have begun once."""
+        with reachable(self.redis):
+            now_s, micros = self.redis.time()
+            until = _ms(now_s + micros / 1e6 + seconds)
+            pipe = self.redis.pipeline(transaction=False)
+            for priority in Priority:
+                pipe.zrangebyscore(f"hs:deadline:{queue}:{priority.label}", "-inf", until, start=skip, num=most)
+            found = [name for names in pipe.execute() for name in names]
+        return [job for name in found if (job := _uuid(name)) is not None]
+
     def position(self, queue: str, priority: Priority, job_id: UUID, *, suspect: bool) -> int | None:
         """How many jobs of the queue go before that one; None when it does not wait in its lane.
 
@@ -207,30 +243,52 @@ class Lanes:
         with reachable(self.redis):
             self.redis.publish(CANCEL, str(job_id))
 
-    def subscriber(self) -> redis.client.PubSub:
+    def subscriber(self) -> Subscription:
         """A connection that listens to channels; the caller closes it."""
-        return cast(redis.client.PubSub, self.redis.pubsub(ignore_subscribe_messages=True))  # type: ignore[no-untyped-call]
+        return Subscription(self.redis, ignore_subscribe_messages=True)
 
     def close(self) -> None:
         self.redis.close()
+        self._bytes.close()
 
 
-def connect_redis(url: str, *, name: str) -> redis.Redis:
-    """A client with a small pool, connection and read time limits. `name` is the setting named in errors."""
+def connect_redis(url: str, *, name: str, text: bool = True) -> redis.Redis:
+    """A client with a small pool, connection and read time limits. `name` is the setting named in errors.
+
+    `text`: answers are decoded; else they are bytes, as they came.
+    """
     try:
-        return redis.Redis.from_url(
-            url, decode_responses=True, socket_connect_timeout=3, socket_timeout=10, health_check_interval=30
+        client = redis.Redis.from_url(
+            url,
+            decode_responses=text,
+            # Anybody may have written, or published, what is read: bytes that are no text must not stop the reader.
+            encoding_errors="replace" if text else "strict",
+            **PATIENCE,
         )
-    except ValueError:
+        # Nothing connects yet; an unknown parameter of the address would be found out by the first command.
+        pool = client.connection_pool
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, IndexError):
         # Not chained: the message of the cause would show the password.
-        raise InvalidSettings(f"{name} is not a Redis URL.", remedy="It looks like redis://127.0.0.1:6379/0.") from None
+        raise InvalidSettings(
+            f"{name} is not a Redis URL, or has a parameter that redis-py does not know.",
+            remedy="It looks like redis://127.0.0.1:6379/0, with TLS like rediss://host:6379/0?ssl_ca_certs=ca.pem.",
+        ) from None
+    return client
 
 
 @contextmanager
 def reachable(client: redis.Redis) -> Iterator[None]:
-    """When the broker does not answer within: BrokerUnavailable in place of the driver's error."""
+    """When the broker does not answer within, or takes no changes: BrokerUnavailable in place of the driver's error."""
     try:
         yield
+    except redis.ResponseError as e:
+        if not str(e).startswith(_TAKES_NOTHING) and not isinstance(e, redis.OutOfMemoryError | redis.ReadOnlyError):
+            raise
+        raise BrokerUnavailable(
+            f"Redis (the broker) takes no changes now: {e}.",
+            remedy="Is its disk or its memory full, or is it a replica? Its log says; it goes on by itself afterwards.",
+        ) from e
     except (redis.ConnectionError, redis.TimeoutError) as e:
         where = client.connection_pool.connection_kwargs
         raise BrokerUnavailable(
@@ -239,11 +297,13 @@ def reachable(client: redis.Redis) -> Iterator[None]:
         ) from e
 
 
+def _uuid(name: str) -> UUID | None:
+    """Messages of plain producers may have other ids."""
+    try:
+        return UUID(name)
+    except ValueError:
+        return None
+
+
 def _ms(seconds: float) -> int:
     return round(seconds * 1000)
-
-
-def _lua(name: str) -> str:
-    """A script with what all of them share before it."""
-    folder = resources.files(__package__) / "lua"
-    return (folder / "fair.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")

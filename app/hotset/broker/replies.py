@@ -3,6 +3,7 @@
     hs:wake:{client}            channel   JSON: {job, event: started | tokens | ended, at, ...}, of jobs it submitted
     hs:job:{job}                channel   the same, for other processes that wait for that job
     hs:loads                    channel   JSON: {gpu, model, at}: a GPU begins to load a model
+    hs:inbox:{tenant}:{agent}   channel   nothing but the news that this inbox may hold something
     hs:tokens:{job}:{attempt}   stream    the token events, capped, for whoever resumes; entry `seq + 1`-0
 
 `at` is a time of day, epoch seconds of the sender's clock. They live in the cache Redis and may be lost: the result is
@@ -15,7 +16,6 @@ import json
 import logging
 import time
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any, NamedTuple, cast
 from uuid import UUID
 
@@ -25,6 +25,7 @@ from redis.retry import Retry
 
 from hotset.broker.lanes import connect_redis
 from hotset.broker.outbox import Outbox
+from hotset.broker.scripts import lua
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ LONGEST_STREAM = 10_000
 _HOLD_S = 10.0
 _AGAIN_S = 0.1
 
-_TELL = (resources.files(__package__) / "lua" / "tell.lua").read_text("utf-8")
+_TELL = lua("tell")
 
 
 def channel(client: str) -> str:
@@ -46,6 +47,11 @@ def channel(client: str) -> str:
 def job_channel(job: UUID) -> str:
     """The channel of one job."""
     return f"hs:job:{job}"
+
+
+def inbox_channel(tenant: str, agent: str) -> str:
+    """The channel of an agent's inbox."""
+    return f"hs:inbox:{tenant}:{agent}"
 
 
 def _token_key(job: UUID, attempt: int) -> str:
@@ -89,6 +95,10 @@ class Replies:
         """A GPU begins to load a model."""
         self._outbox.put(_Message(LOADS, "", "", "", _dumps({"gpu": gpu, "model": model, "at": _now()})))
 
+    def mail(self, tenant: str, agent: str) -> None:
+        """Something was put into that agent's inbox."""
+        self._outbox.put(_Message(inbox_channel(tenant, agent), "", "", "", ""))
+
     def _tell(self, client: str | None, job: UUID, event: Mapping[str, Any], *, key: str = "", entry: str = "") -> None:
         self._outbox.put(_message(client, job, event, key=key, entry=entry))
 
@@ -122,10 +132,25 @@ def tell_ended(client: redis.Redis, ended: Iterable[tuple[str | None, UUID, str]
         _publish(client, messages[first : first + 100])
 
 
+def tell_inboxes(client: redis.Redis, tenant: str, agents: Iterable[str]) -> None:
+    """Wake whoever waits at these inboxes, from this thread. Raises redis.RedisError."""
+    pipe = client.pipeline(transaction=False)
+    for agent in agents:
+        pipe.publish(inbox_channel(tenant, agent), "")
+    pipe.execute()
+
+
 def read_tokens(client: redis.Redis, job: UUID, attempt: int, seq: int) -> list[dict[str, Any]]:
     """The token events of an attempt from that number on, as far as they are kept. Raises redis.RedisError."""
     found = cast(list[tuple[str, dict[str, str]]], client.xrange(_token_key(job, attempt), f"{seq + 1}-0"))
     return [json.loads(fields["e"]) for _, fields in found]
+
+
+def forget_tokens(client: redis.Redis, jobs: Mapping[UUID, int]) -> None:
+    """Drop the token streams of these jobs, given with their last attempt. Raises redis.RedisError."""
+    keys = [_token_key(job, attempt) for job, last in jobs.items() for attempt in range(1, last + 1)]
+    for first in range(0, len(keys), 1000):
+        client.unlink(*keys[first : first + 1000])
 
 
 def connect_cache(url: str) -> redis.Redis:

@@ -7,10 +7,10 @@ worker's heartbeat and returns to its lane when that stops.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from queue import Empty
 from typing import Any
 from uuid import uuid4
 
@@ -20,6 +20,7 @@ from kombu.transport import virtual
 
 from hotset.broker.grants import Grant, GrantDesk
 from hotset.broker.lanes import Lanes
+from hotset.broker.messages import decode
 from hotset.errors import BrokerUnavailable
 
 log = logging.getLogger(__name__)
@@ -77,18 +78,33 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
             return "the lane was empty"
         self.desk.spent(grant, claim)
         try:
-            message = json.loads(raw)
+            message = decode(raw)
             message["properties"]["delivery_tag"] = claim
             # The run tells the owner of its end by this name.
-            message["headers"].setdefault("hotset", {}).update(claim=claim, queue=grant.queue)
-            message["properties"].setdefault("delivery_info", {"exchange": "", "routing_key": grant.queue})
+            message["headers"]["hotset"].update(claim=claim, queue=grant.queue, lane=grant.lane)
+            message["properties"]["delivery_info"] = {"exchange": "", "routing_key": grant.queue}
             self.connection._deliver(message, grant.queue)
-        except Exception:
+        except ValueError as e:
+            self._put_aside(grant, claim, raw, str(e)[:200])
+        except Exception as e:
             # Whatever the message held, the slot must come back, and the message must not come back for ever.
-            log.exception("A message of queue %s could not be delivered; it is kept in quarantine.", grant.queue)
-            self.lanes.redis.lpush("hs:quarantine", raw)
-            self.settle(claim, requeue=False)
+            log.exception("A message of queue %s could not be delivered.", grant.queue)
+            self._put_aside(grant, claim, raw, f"Celery could not take it: {type(e).__name__}")
         return None
+
+    def _put_aside(self, grant: Grant, claim: str, raw: bytes, reason: str) -> None:
+        """Into quarantine; the slot is free. The upkeep writes it to the audit."""
+        log.error("A message of queue %s is put into quarantine: %s.", grant.queue, reason)
+        try:
+            if self.lanes is not None:
+                self.lanes.put_aside(grant.queue, raw, reason)
+        except BrokerUnavailable as e:
+            # Its claim is restored when its lease ends; then it is put aside once more.
+            log.warning("It could not be, yet: %s", e)
+            if self.desk is not None:
+                self.desk.released(claim)
+            return
+        self.settle(claim, requeue=False)
 
     def settle(self, claim: str, *, requeue: bool) -> None:
         """Acknowledge or give back; works after the channel was closed, since a job may end after its connection."""
@@ -110,6 +126,26 @@ class Channel(stock.Channel):  # type: ignore[misc]  # kombu is untyped
         if self._publisher is None:
             self._publisher = self._create_client()
         yield client or self._publisher
+
+    def _receive(self) -> bool:
+        """All control messages that have come; one that is not understood is left out, and the next one read."""
+        client = self.subclient
+        received = False
+        while True:
+            with suppress(Empty):
+                received |= bool(self._receive_one(client))
+            if client.connection is None or not client.connection.can_read(timeout=0):
+                return received
+
+    def _receive_one(self, client: Any) -> Any:
+        """As kombu does, whom a message that is nested deeply, or lacks a field, would end together with its worker."""
+        try:
+            return super()._receive_one(client)
+        except (Empty, *self.connection_errors):
+            raise
+        except Exception as e:
+            log.warning("A control message is not understood, and left out: %s", type(e).__name__)
+            raise Empty from None
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """A worker fetches nothing without a grant. Others (inspect, Flower) read the answers sent to them."""

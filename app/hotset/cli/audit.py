@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hotset.cli import audit_seals
 from hotset.cli.jobs import Tenant
 from hotset.cli.output import AsJson, note, print_json, table
 
@@ -23,9 +24,10 @@ _LOOK_S = 0.5
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The audit: who did what, when.")
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The audit: who did what, when; proofs.")
     group.command("list")(list_audit)
     group.command("tail")(tail)
+    audit_seals.add_to(group)
     app.add_typer(group, name="audit")
 
 
@@ -125,6 +127,8 @@ def _object(row: dict[str, Any]) -> dict[str, Any]:
 
 def _detail(row: dict[str, Any]) -> str:
     found = {**({"attempt": row["attempt"]} if row["attempt"] else {}), **row["detail"]}
+    if "model_digest" in found:
+        found["model_digest"] = str(found["model_digest"])[:12]  # as Ollama shows it
     return ", ".join(f"{k}={v}" for k, v in found.items())
 
 

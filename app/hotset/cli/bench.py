@@ -20,7 +20,11 @@ def bench(
     name: Annotated[str | None, typer.Argument(help="Which; without it they are listed.")] = None,
     runs: Annotated[int | None, typer.Option(min=1, help="Repeat it so often; figures are medians.")] = None,
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Jobs of an arm (burst: of an agent; memory: worlds).")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Jobs of an arm (burst: of an agent; faults: per cent of their load), messages, or worlds of memory.",
+        ),
     ] = None,
     fleet: Annotated[
         str | None, typer.Option(help="live: classic (two models fit together), single (none do), or a fleet file.")
@@ -38,6 +42,12 @@ def bench(
     templates: Annotated[
         str | None, typer.Option(help="memory: development, second, held_out, or a file of your own sentences.")
     ] = None,
+    fault: Annotated[
+        list[int] | None, typer.Option(help="faults: only this one; may be given again.", show_default=False)
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="faults: a minute or two each, in place of the full length.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure hotset beside something you know, in one call, on servers of its own; nothing of yours is touched.
@@ -47,6 +57,7 @@ def bench(
               hotset bench overhead --json
               hotset bench live --fleet single --runs 3 --json
               hotset bench closed --minutes 10
+              hotset bench faults --quick --fault 1 --fault 6
               hotset bench schedule --part single --part exact --seeds 5
     """
     from hotset.errors import UsageError
@@ -70,13 +81,15 @@ def bench(
         raise UsageError("--part and --seeds belong to the bench schedule.", remedy="Leave them out, or use --runs.")
     from hotset.cli.stage import bench as run
 
-    options = {
+    options: dict[str, Any] = {
         "fleet": fleet,
         "scale": scale,
         "minutes": minutes,
         "agents": agents,
         "rows": rows,
         "templates": templates,
+        "fault": fault or None,
+        "quick": quick or None,
     }
     report = run(name, runs, note, jobs=jobs, **{k: v for k, v in options.items() if v is not None})
     if as_json:

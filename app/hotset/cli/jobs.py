@@ -15,6 +15,8 @@ from hotset.cli.completion import complete_agents, complete_queues, complete_sta
 from hotset.cli.output import SIMULATED, AsJson, note, print_json, seconds, table
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from hotset.client import Client, Eta
     from hotset.jobs import JobView
     from hotset.jobs.filters import JobFilter
@@ -45,12 +47,17 @@ _WATCHED = 1000
 
 
 def add_to(app: typer.Typer) -> None:
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The jobs: list, show, watch, cancel, retry.")
+    from hotset.cli.dead import dead
+
+    group = typer.Typer(
+        no_args_is_help=True, rich_markup_mode=None, help="The jobs: list, show, watch, cancel, retry, dead letters."
+    )
     group.command("list")(list_jobs)
     group.command("show")(show)
     group.command("watch")(watch)
     group.command("cancel")(cancel)
     group.command("retry")(retry)
+    group.command("dead")(dead)
     app.add_typer(group, name="jobs")
 
 
@@ -81,16 +88,25 @@ def list_jobs(
     from hotset.client import Client
     from hotset.jobs.filters import parse_id
 
-    wanted = _filter(state, agent, queue, tenant, since, until, error_kind, metadata)
+    wanted = filter_of(state, agent, queue, tenant, since, until, error_kind, metadata)
     wanted = replace(wanted, limit=limit, after=None if after is None else parse_id(after))
     with Client() as client:
-        _check_agent(client, agent)
+        check_agent(client, agent)
         found = client.jobs(wanted)
     if as_json:
         print_json([as_object(view) for view in found])
         return
     rows = [
-        (v.id, v.state, v.agent, v.queue, v.priority.label, _time(v.arrived_at), seconds(v.wait_s), seconds(v.run_s))
+        (
+            v.id,
+            v.state,
+            v.agent,
+            v.queue,
+            v.priority.label,
+            shown_time(v.arrived_at),
+            seconds(v.wait_s),
+            seconds(v.run_s),
+        )
         for v in found
     ]
     typer.echo(table(("job", "state", "agent", "queue", "priority", "arrived", "wait s", "run s"), rows))
@@ -122,17 +138,19 @@ def show(job_id: JobId, tenant: OneTenant = None, as_json: AsJson = False) -> No
     facts = {k: v for k, v in as_object(view).items() if k != "result" and v not in (None, {})}
     typer.echo(
         table(
-            ("job", str(facts.pop("id"))), [(k, _time(v) if isinstance(v, datetime) else v) for k, v in facts.items()]
+            ("job", str(facts.pop("id"))),
+            [(k, shown_time(v) if isinstance(v, datetime) else v) for k, v in facts.items()],
         )
     )
     typer.echo(
         "\n"
         + table(
-            ("at", "action", "attempt", "by"), [(_time(a["at"]), a["action"], a["attempt"], a["actor"]) for a in audit]
+            ("at", "action", "attempt", "by"),
+            [(shown_time(a["at"]), a["action"], a["attempt"], a["actor"]) for a in audit],
         )
     )
     if eta is not None:
-        when = f"in {seconds(eta.start_in_s)} s, at {_time(eta.at)}" if eta.at is not None else "unknown when"
+        when = f"in {seconds(eta.start_in_s)} s, at {shown_time(eta.at)}" if eta.at is not None else "unknown when"
         typer.echo(f"\nIt will start {when}: {eta.basis}")
     if tree is not None:
         typer.echo(f"\n{tree}")
@@ -166,9 +184,9 @@ def watch(
     from hotset.jobs.filters import JobFilter, parse_id
 
     ids = tuple(parse_id(i) for i in job_ids or ())
-    wanted = _filter(state, agent, queue, tenant, None, None, None, metadata)
+    wanted = filter_of(state, agent, queue, tenant, None, None, None, metadata)
     with Client() as client:
-        _check_agent(client, agent)
+        check_agent(client, agent)
         wanted = replace(wanted, ids=ids, limit=len(ids) or _WATCHED)
         seen: dict[Any, tuple[State, int]] = {}
         while True:
@@ -216,10 +234,10 @@ def cancel(
     from hotset.client import Client
     from hotset.jobs.filters import EVERY_TENANT
 
-    wanted = _filter(state, agent, queue, tenant, since, until, None, metadata)
-    _ids_or_filters(job_ids, every, wanted, "cancel")
+    wanted = filter_of(state, agent, queue, tenant, since, until, None, metadata)
+    ids_or_filters(job_ids, every, wanted, "cancel")
     with Client(tenant=None if tenant == EVERY_TENANT else tenant) as client:
-        _check_agent(client, agent)
+        check_agent(client, agent)
         if job_ids:
             _cancel_named(client, job_ids, reason, as_json=as_json)
             return
@@ -260,18 +278,23 @@ def retry(
     from hotset.client import Client
     from hotset.jobs.filters import parse_id
 
-    wanted = _filter(state, agent, queue, None, since, until, error_kind, metadata)
-    _ids_or_filters(job_ids, every, wanted, "retry")
+    wanted = filter_of(state, agent, queue, None, since, until, error_kind, metadata)
+    ids_or_filters(job_ids, every, wanted, "retry")
     with Client(tenant=tenant) as client:
-        _check_agent(client, agent)
-        if job_ids:
-            # Every name is looked up before any is retried.
-            new = client.retry_named([client.get(parse_id(i)).id for i in job_ids])
-        else:
-            _confirm(client.count_retryable(wanted), "retry", yes=yes)
-            with _counting("Retried") as progress:
-                new = client.retry_all(wanted, progress=progress)
-        made = [{"id": job.id, "replay_of": str(job.view.replay_of)} for job in new]
+        check_agent(client, agent)
+        retried(client, [parse_id(i) for i in job_ids or ()], wanted, yes=yes, as_json=as_json)
+
+
+def retried(client: Client, ids: Sequence[UUID], wanted: JobFilter, *, yes: bool, as_json: bool) -> None:
+    """Retry the jobs named, or all that match, and say which new ones that made."""
+    if ids:
+        # Every name is looked up before any is retried.
+        new = client.retry_named([client.get(i).id for i in ids])
+    else:
+        _confirm(client.count_retryable(wanted), "retry", yes=yes)
+        with _counting("Retried") as progress:
+            new = client.retry_all(wanted, progress=progress)
+    made = [{"id": job.id, "replay_of": str(job.view.replay_of)} for job in new]
     if as_json:
         print_json(made)
     elif made:
@@ -305,7 +328,7 @@ def _cancel_named(client: Client, job_ids: Sequence[str], reason: str, *, as_jso
         raise typer.Exit(1)
 
 
-def _filter(
+def filter_of(
     state: str | None,
     agent: str | None,
     queue: str | None,
@@ -330,13 +353,13 @@ def _filter(
     )
 
 
-def _check_agent(client: Client, agent: str | None) -> None:
+def check_agent(client: Client, agent: str | None) -> None:
     """A mistyped name would find nothing in silence."""
     if agent is not None:
         client.registry.get(agent)
 
 
-def _ids_or_filters(job_ids: Sequence[str] | None, every: bool, wanted: JobFilter, verb: str) -> None:
+def ids_or_filters(job_ids: Sequence[str] | None, every: bool, wanted: JobFilter, verb: str) -> None:
     from hotset.errors import UsageError
 
     if job_ids and (every or wanted.selective):
@@ -395,5 +418,5 @@ def _entry(row: dict[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in ("at", "action", "actor", "attempt", "detail")}
 
 
-def _time(value: datetime) -> str:
+def shown_time(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M:%S")

@@ -17,10 +17,12 @@ from hotset.cli import (
     config,
     demo,
     doctor,
+    erase,
     flower,
     gpus,
     jobs,
     memory,
+    messages,
     models,
     plan,
     queues,
@@ -70,11 +72,13 @@ demo.add_to(app)
 servers.add_to(app)
 backup.add_to(app)
 retain.add_to(app)
+erase.add_to(app)
 serve.add_to(app)
 worker.add_to(app)
 run.add_to(app)
 batch.add_to(app)
 jobs.add_to(app)
+messages.add_to(app)
 agents.add_to(app)
 status.add_to(app)
 top.add_to(app)
@@ -111,6 +115,11 @@ def main() -> None:
         # A file or port that the user named, a full disk: the system's own words are the reason.
         _fail(f"{e.strerror or e}{f': {e.filename}' if e.filename else ''}.", 1)
     except Exception as e:
+        from hotset.store.engine import is_forbidden
+
+        if is_forbidden(e):
+            reason = str(getattr(e, "orig", e)).splitlines()[0]
+            _fail(f"This database role may not do that ({reason}). docs/security.md says which one may.", 1)
         if not _lacks_schema(e):
             raise
         _fail("The database has no tables of hotset, or older ones. `hotset migrate` brings them up to date.", 1)

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import httpx
@@ -26,9 +27,11 @@ from sqlalchemy import make_url
 
 from hotset.broker import Board, connect_redis
 from hotset.embedded import Servers
+from hotset.embedded.postgres import Postgres
 from hotset.embedded.process import Process, Watchdog, stop
+from hotset.embedded.valkey import Valkey, free_port
 from hotset.errors import Unavailable
-from hotset.lab import Addresses, bench_named, run_bench
+from hotset.lab import Addresses, BreakableServers, bench_named, run_bench
 from hotset.store import migrate
 
 _CLI = ("-m", "hotset.cli")
@@ -80,6 +83,7 @@ class EmbeddedStage:
         self._servers = servers
         self._names = count()
         self._processes: list[ChildProcess] = []
+        self._servers_of_benches: list[BreakableServer] = []
 
     def fresh(self) -> Addresses:
         name = f"bench_{next(self._names)}"
@@ -99,17 +103,26 @@ class EmbeddedStage:
         process.wait_until(lambda: _answers(port))
         return process
 
-    def start_worker(self, addresses: Addresses, fleet: Path, gpu: str, *, scale: float) -> ChildProcess:
-        environ = {
+    def start_worker(
+        self,
+        addresses: Addresses,
+        fleet: Path,
+        gpu: str,
+        *,
+        scale: float,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> ChildProcess:
+        settings = {
             "HOTSET_DATABASE_URL": addresses.database_url,
             "HOTSET_BROKER_URL": addresses.broker_url,
             "HOTSET_CACHE_URL": addresses.cache_url,
             "HOTSET_FLEET": str(fleet),
             "HOTSET_GPU": gpu,
             "HOTSET_SCALE": str(scale),
+            **environ,
         }
         words = ["-m", "celery", "-A", "hotset_worker", "worker", "-E", "-n", f"{gpu}@%h", "--loglevel", "WARNING"]
-        process = self._start(f"worker-{gpu}", words, environ)
+        process = self._start(f"worker-{gpu}", words, settings)
         with connect_redis(addresses.broker_url, name="broker_url") as client:
             board = Board(client)
             process.wait_until(lambda: gpu in board.read())
@@ -118,10 +131,27 @@ class EmbeddedStage:
     def start_celery(self, app: str, arguments: Sequence[str], environ: Mapping[str, str]) -> ChildProcess:
         return self._start("celery", ["-m", "celery", "-A", app, "worker", *arguments], environ)
 
+    def start_module(self, module: str, arguments: Sequence[str], environ: Mapping[str, str]) -> ChildProcess:
+        return self._start(module.rpartition(".")[2], ["-m", module, *arguments], environ)
+
+    def start_breakable(self) -> BreakableServers:
+        home = self.folder / f"breakable-{next(self._names)}"
+        home.mkdir(0o711)
+        home.chmod(0o711)  # whatever the umask says
+        postgres = BreakableServer(Postgres(home / "postgres"))
+        broker = BreakableServer(Valkey(home / "broker", "broker", port=free_port()))
+        for server in (postgres, broker):
+            self._servers_of_benches.append(server)
+            server.start()
+        migrate(postgres.url)
+        return BreakableServers(Addresses(postgres.url, broker.url, self._servers.cache_url), postgres, broker)
+
     def stop(self) -> None:
         """Stop what was started, the last first."""
         while self._processes:
             self._processes.pop().stop()
+        while self._servers_of_benches:
+            self._servers_of_benches.pop().stop()
 
     def _start(self, name: str, words: Sequence[str], environ: Mapping[str, str]) -> ChildProcess:
         process = ChildProcess(words, environ, self.folder, self.folder / f"{name}-{next(self._names)}.log")
@@ -155,6 +185,15 @@ class ChildProcess:
         if status is not None:
             raise self._failed(f"ended with status {status}")
 
+    @property
+    def pid(self) -> int:
+        return self._child.pid
+
+    def kill(self) -> None:
+        if self._child.poll() is None:
+            os.killpg(self._child.pid, signal.SIGKILL)  # not waited for yet: the id is still its own
+        self.stop()
+
     def wait_until(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + _READY_S
         while not ready():
@@ -175,6 +214,42 @@ class ChildProcess:
     def _failed(self, how: str) -> Unavailable:
         tail = "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-_TAIL:])
         return Unavailable(f"A child process ({self._log.stem}) {how}. The end of its log:\n{tail}\n")
+
+
+class BreakableServer:
+    """An embedded server that is killed without a word, and started again on its data."""
+
+    def __init__(self, server: Postgres | Valkey) -> None:
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    @property
+    def pid(self) -> int:
+        if self._server.process is None:
+            raise Unavailable(f"{self._server.kind} does not run.")
+        return self._server.process.pid
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self._server.stop()
+
+    def start(self) -> None:
+        """Again and again for a while: what a dead Postgres leaves running holds its data for a moment."""
+        deadline = time.monotonic() + _READY_S
+        while True:
+            try:
+                self._server.start()
+                return
+            except Unavailable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(_STEP_S)
+
+    def stop(self) -> None:
+        self._server.stop()
 
 
 def _environ_without_settings() -> dict[str, str]:

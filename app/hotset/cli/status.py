@@ -59,6 +59,9 @@ def status(as_json: AsJson = False) -> None:
         typer.echo(table(("gpu", "busy", "hot set", "doing", "swaps"), [_row(gpu) for gpu in gpus.values()]))
     else:
         typer.echo("No GPU worker is running. Start one: hotset worker")
+    for gpu in gpus.values():
+        for model, why in gpu.unhealthy.items():
+            typer.echo(f"GPU {gpu.name}: {model} is loaded and generates nothing; it gets no jobs: {why}")
     for pause in pauses:
         what = f"GPU {pause.name}" if pause.kind == "gpu" else f"Queue {pause.name}"
         why = f": {pause.reason}" if pause.reason else ""
@@ -103,5 +106,6 @@ def read_gpus(settings: Settings) -> dict[str, GpuState]:
 def _row(gpu: GpuState) -> tuple[str, str, str, str, int]:
     held = ", ".join(f"{model} ({mb:,.0f} MiB)" for model, (mb, _) in gpu.residents.items()) or "nothing"
     doing = f"loading {gpu.loading}" if gpu.loading else "running" if gpu.busy else "idle"
+    doing += ", unhealthy" if gpu.unhealthy else ""
     name = f"{gpu.name} ({SIMULATED})" if gpu.simulated else gpu.name
     return name, f"{gpu.busy} of {gpu.slots}", f"{held} of {gpu.vram_mb:,.0f}", doing, gpu.swaps

@@ -1,9 +1,10 @@
 """What agents use: submit, wait, follow, cancel."""
 
-from hotset.client.async_client import AsyncClient, AsyncFlowRun, AsyncJob, AsyncJobs
+from hotset.client.async_client import AsyncClient, AsyncFlowRun, AsyncJob, AsyncJobs, AsyncMessage
 from hotset.client.client import Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun
+from hotset.client.inbox import Message
 from hotset.client.job import Job, Jobs
 from hotset.client.streaming import StreamEvent
 
@@ -12,10 +13,12 @@ __all__ = [
     "AsyncFlowRun",
     "AsyncJob",
     "AsyncJobs",
+    "AsyncMessage",
     "Client",
     "Eta",
     "FlowRun",
     "Job",
     "Jobs",
+    "Message",
     "StreamEvent",
 ]

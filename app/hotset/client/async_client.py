@@ -9,18 +9,21 @@ cancelled on its way may have been accepted (give it an idempotency key, and sub
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Generator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterable
 from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import partial, wraps
 from types import TracebackType
-from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, overload
 from uuid import UUID
 
 from hotset.agents.own import OwnAgent
 from hotset.client import following, forks, waiting
+from hotset.client.admission import admitted
 from hotset.client.client import Asked, Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
+from hotset.client.inbox import Message, Received
 from hotset.client.job import Handle, Job, Jobs
 from hotset.client.memory import Scope
 from hotset.client.steps import AsyncEach, Plan, arun
@@ -30,6 +33,11 @@ from hotset.jobs import JobResult, JobView, State
 from hotset.jobs.flows import Flow
 from hotset.settings import Settings
 from hotset.store.flows import FlowView
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from hotset.messaging import Delivery
 
 #: Short calls that run at once.
 THREADS = 4
@@ -209,6 +217,31 @@ class AsyncScope:
     get = _awaited(Scope.get)
 
 
+class AsyncMessage(Received):
+    """A message of an `AsyncClient`: `await msg.ack()`. See `Message`."""
+
+    def __init__(self, client: AsyncClient, delivery: Delivery) -> None:
+        super().__init__(delivery)
+        self._sync = Message(client._sync, delivery)
+        self._call = client._call
+
+    ack = _awaited(Message.ack)
+    nack = _awaited(Message.nack)
+    extend = _awaited(Message.extend)
+
+    @asynccontextmanager
+    async def handling(self) -> AsyncIterator[Connection]:
+        """See `Message.handling`. The connection is an ordinary one: what is run on it holds the event loop so long."""
+        block = self._sync.handling()
+        connection = await self._call(block.__enter__)
+        try:
+            yield connection
+        except BaseException as e:
+            await self._call(partial(block.__exit__, type(e), e, e.__traceback__))
+            raise
+        await self._call(partial(block.__exit__, None, None, None))
+
+
 class AsyncClient:
     """`Client` for event loops; see there for what each method does. `threads`: short calls that run at once."""
 
@@ -232,16 +265,27 @@ class AsyncClient:
         return self._sync.fleet
 
     @overload
-    async def submit(self, agent: Flow, *, stream: bool = False, **asked: Unpack[Asked]) -> AsyncFlowRun: ...
+    async def submit(
+        self, agent: Flow, *, stream: bool = False, wait: bool | float = False, **asked: Unpack[Asked]
+    ) -> AsyncFlowRun: ...
 
     @overload
     async def submit(
-        self, agent: str | OwnAgent[Any], prompt: Any = None, *, stream: bool = False, **asked: Unpack[Asked]
+        self,
+        agent: str | OwnAgent[Any],
+        prompt: Any = None,
+        *,
+        stream: bool = False,
+        wait: bool | float = False,
+        **asked: Unpack[Asked],
     ) -> AsyncJob: ...
 
     @wraps(Client.submit)
-    async def submit(self, agent: Any, prompt: Any = None, **asked: Any) -> AsyncJob | AsyncFlowRun:
-        accepted = await self._call(partial(self._sync.submit, agent, prompt, **asked))
+    async def submit(
+        self, agent: Any, prompt: Any = None, *, wait: bool | float = False, **asked: Any
+    ) -> AsyncJob | AsyncFlowRun:
+        once: Callable[[], Job | FlowRun] = partial(self._sync.submit, agent, prompt, **asked)
+        accepted = await arun(admitted(once, wait), self._pool)
         return AsyncFlowRun(self, accepted) if isinstance(accepted, FlowRun) else AsyncJob(self, accepted)
 
     job = _awaited_job(Client.job)
@@ -251,6 +295,16 @@ class AsyncClient:
     jobs = _awaited(Client.jobs)
     audit = _awaited(Client.audit)
     counts = _awaited(Client.counts)
+    send = _awaited(Client.send)
+    send_many = _awaited(Client.send_many)
+    publish = _awaited(Client.publish)
+    subscribe = _awaited(Client.subscribe)
+    unsubscribe = _awaited(Client.unsubscribe)
+    topics = _awaited(Client.topics)
+    messages = _awaited(Client.messages)
+    message = _awaited(Client.message)
+    replay_messages = _awaited(Client.replay_messages)
+    erase_message = _awaited(Client.erase_message)
 
     grant = _awaited(Client.grant)
     revoke = _awaited(Client.revoke)
@@ -262,9 +316,12 @@ class AsyncClient:
         """See `Client.memory`."""
         return AsyncScope(self, self._sync.memory(scope, agent=agent))
 
-    async def submit_many(self, jobs: Iterable[Any]) -> AsyncJobs:
+    async def submit_many(self, jobs: Iterable[Any], *, wait: bool | float = False) -> AsyncJobs:
         """See `Client.submit_many`."""
-        return AsyncJobs(self, await self._call(lambda: self._sync.submit_many(jobs)))
+        if wait is False:
+            # Rows are checked in the pool, too: a large chunk takes a while.
+            return AsyncJobs(self, await self._call(lambda: self._sync.submit_many(jobs)))
+        return AsyncJobs(self, await arun(self._sync._many(jobs, wait), self._pool))
 
     def stream(
         self, agent: str | OwnAgent[Any], prompt: Any, *, timeout: float | None = None, **asked: Unpack[Asked]
@@ -278,6 +335,13 @@ class AsyncClient:
     ) -> AsyncEach[StreamEvent]:
         """See `Client.stream_job`."""
         return self._each(following.follow(self._sync, self._sync.id_of(job_id), after, timeout))
+
+    def inbox(
+        self, agent: str, *, lease_s: float = 30.0, batch: int = 1, timeout: float | None = None
+    ) -> AsyncEach[AsyncMessage]:
+        """See `Client.inbox`: `async for msg in client.inbox(...): ...; await msg.ack()`."""
+        make = partial(AsyncMessage, self)
+        return self._each(self._sync._inbox(agent, make, lease_s=lease_s, batch=batch, timeout=timeout))
 
     async def close(self) -> None:
         """Let go of all connections. Jobs go on."""

@@ -183,7 +183,7 @@ class Operating:
         found: list[JobView] = []
         while views := selecting.find(self._store, page) if states else []:
             # The oldest last on each page; they are retried in the order in which they came.
-            left = set(selecting.not_retried(engine, [v.id for v in views]))
+            left = set(selecting.retryable(engine, [v.id for v in views]))
             found += [v for v in views if v.id in left]
             page = replace(page, after=views[-1].id)
         return found[::-1]

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypedDict, Unpack, overload
 from uuid import UUID, uuid4
@@ -21,8 +21,10 @@ from hotset.agents import load_registry
 from hotset.agents.intake import Intake
 from hotset.agents.own import OwnAgent
 from hotset.broker import Lanes
+from hotset.broker.rates import Rates
 from hotset.broker.replies import tell_ended
 from hotset.client import flows, following, forks
+from hotset.client.admission import Admission, admitted
 from hotset.client.bulk import Operating
 from hotset.client.eta import Eta, eta
 from hotset.client.flows import FlowRun
@@ -30,7 +32,8 @@ from hotset.client.job import Job, Jobs
 from hotset.client.listener import Listener
 from hotset.client.marks import Marks
 from hotset.client.memory import Remembering
-from hotset.client.steps import Box, Each
+from hotset.client.messaging import Messaging
+from hotset.client.steps import Box, Each, Plan, run
 from hotset.client.streaming import StreamEvent
 from hotset.errors import (
     BrokerUnavailable,
@@ -38,6 +41,7 @@ from hotset.errors import (
     IdempotencyConflict,
     InvalidBatch,
     InvalidJob,
+    RateLimited,
     UnknownJob,
     UsageError,
 )
@@ -46,7 +50,10 @@ from hotset.fleet_file import classic_fleet, read_fleet
 from hotset.jobs import JobView, NewJob, Priority, Routing, State
 from hotset.jobs.filters import parse_id
 from hotset.jobs.flows import Flow
+from hotset.jobs.limits import Limits
+from hotset.limits_file import read_limits
 from hotset.memory.session import As
+from hotset.messaging import MessageStore
 from hotset.settings import Settings, load_settings
 from hotset.store import Accepted, Ended, JobStore, make_engine
 from hotset.store.waiting import Glance, glance
@@ -69,9 +76,10 @@ class Asked(TypedDict, total=False):
     options: Mapping[str, Any] | None
     metadata: Mapping[str, Any] | None
     idempotency_key: str | None
+    send_to: str | None
 
 
-class Client(Operating, Remembering):
+class Client(Operating, Messaging, Remembering):
     """Submits jobs as one tenant and waits for them.
 
     A job is accepted when `submit` returns: its row is committed. It is given to the broker right after; if the broker
@@ -89,6 +97,11 @@ class Client(Operating, Remembering):
         self._intake = Intake(
             self.registry, self.fleet, tenant=self.tenant, max_prompt_chars=self.settings.max_prompt_chars
         )
+        self._limits = (
+            read_limits(self.settings.limits, agents=[agent.name for agent in self.registry], queues=self.fleet.queues)
+            if self.settings.limits
+            else Limits()
+        )
         self._inherited: list[object] = []
         self._connecting = threading.Lock()
         self._connect()
@@ -100,11 +113,14 @@ class Client(Operating, Remembering):
         self.name = uuid4().hex
         self._actor = f"{_user()}@{socket.gethostname()}:{os.getpid()}"
         url = settings.database_url.get_secret_value()
-        engine = make_engine(url, application="hotset-client")
+        limit_s = settings.database_timeout_s
+        engine = make_engine(url, application="hotset-client", answer_s=limit_s)
         # Marks that a crash may lose: the relay would publish again, which is harmless.
-        relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False)
+        relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False, answer_s=limit_s)
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
+        self._messages = MessageStore(engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed)
+        self._to_wake = {}
         self._lanes = Lanes(settings.broker_url.get_secret_value())
         self._listener = Listener(
             settings.cache_url.get_secret_value(),
@@ -112,14 +128,18 @@ class Client(Operating, Remembering):
             self._store,
             self.tenant,
             partial(following.loads_now, self._lanes),
+            self._messages.waiting,
         )
         self._marks = Marks(self._store)
         self._room: MemoryRoom | None = None
+        rates = Rates(settings.cache_url.get_secret_value(), scale=settings.scale) if self._limits else None
+        self._admission = Admission(self._limits, self.registry, self.fleet, rates, required=settings.limits_required)
         self._parents = False
 
     def forked(self) -> None:
         """In the child of a fork: the parent's connections are kept, untouched, and never used again."""
-        self._inherited.append((self._engines, self._store, self._lanes, self._listener, self._marks, self._room))
+        held = (self._engines, self._store, self._messages, self._lanes, self._listener, self._marks, self._admission)
+        self._inherited.append((*held, self._room))
         self._connecting = threading.Lock()
         self._parents = True
 
@@ -134,11 +154,19 @@ class Client(Operating, Remembering):
     # ---- submitting ------------------------------------------------------------------------------------------
 
     @overload
-    def submit(self, agent: Flow, *, stream: bool = False, **asked: Unpack[Asked]) -> FlowRun: ...
+    def submit(
+        self, agent: Flow, *, stream: bool = False, wait: bool | float = False, **asked: Unpack[Asked]
+    ) -> FlowRun: ...
 
     @overload
     def submit(
-        self, agent: str | OwnAgent[Any], prompt: Any = None, *, stream: bool = False, **asked: Unpack[Asked]
+        self,
+        agent: str | OwnAgent[Any],
+        prompt: Any = None,
+        *,
+        stream: bool = False,
+        wait: bool | float = False,
+        **asked: Unpack[Asked],
     ) -> Job: ...
 
     def submit(
@@ -155,9 +183,11 @@ class Client(Operating, Remembering):
         options: Mapping[str, Any] | None = None,
         metadata: Mapping[str, Any] | None = None,
         idempotency_key: str | None = None,
+        send_to: str | None = None,
         stream: bool = False,
         recall: int = 0,
         recall_from: Sequence[str] = (),
+        wait: bool | float = False,
     ) -> Job | FlowRun:
         """Submit one job, or a flow; returns when it is accepted (its rows are committed).
 
@@ -170,8 +200,13 @@ class Client(Operating, Remembering):
         `run_timeout` stops a run. `options`: temperature, top_p, max_tokens, repeat_penalty, seed, stop. The same
         `idempotency_key` gives the same job. `stream`: its tokens are sent as they come, for `job.stream()`.
         `recall`: put so many relevant memories before the prompt, see `recall`; from the scopes `recall_from`.
+        `send_to`: the agent whose inbox gets the answer, or how else it ended, by the commit that ends the job (of a
+        flow: give it to its steps).
 
-        Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), StoreUnavailable.
+        `wait`: what is over a limit waits here until it is admitted, for ever or so many wall seconds, instead of
+        being refused.
+
+        Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), RateLimited, StoreUnavailable.
         """
         if recall:
             if not isinstance(agent, str) or not isinstance(prompt, str) or idempotency_key is not None:
@@ -180,34 +215,37 @@ class Client(Operating, Remembering):
                     remedy="What is remembered changes, and with it the prompt; call client.recall(...) yourself.",
                 )
             prompt = self.recall(agent, prompt, recall, recall_from)
+        asked: dict[str, Any] = {
+            "priority": priority,
+            "deadline": deadline,
+            "queue_timeout": queue_timeout,
+            "run_timeout": run_timeout,
+            "not_before": not_before,
+            "max_retries": max_retries,
+            "options": options,
+            "metadata": metadata,
+            "stream": stream,
+        }
+        once = partial(self._submit, agent, prompt, asked, idempotency_key, send_to)
+        return once() if wait is False else run(admitted(once, wait))
+
+    def _submit(
+        self, agent: Any, prompt: Any, asked: Mapping[str, Any], idempotency_key: str | None, send_to: str | None
+    ) -> Job | FlowRun:
         if isinstance(agent, Flow):
-            defaults = {
-                "priority": priority,
-                "deadline": deadline,
-                "queue_timeout": queue_timeout,
-                "run_timeout": run_timeout,
-                "not_before": not_before,
-                "max_retries": max_retries,
-                "options": options,
-                "metadata": metadata,
-                "stream": stream,
-            }
-            return flows.submit(self._here(), agent, prompt, idempotency_key=idempotency_key, defaults=defaults)
+            if send_to is not None:
+                raise InvalidJob(
+                    "A flow has several answers.", remedy="Give send_to to the steps whose answers are to be sent."
+                )
+            return flows.submit(self._here(), agent, prompt, idempotency_key=idempotency_key, defaults=asked)
         job = self._here()._intake.new_job(
             agent,
             prompt,
-            priority=priority,
-            deadline=deadline,
-            queue_timeout=queue_timeout,
-            run_timeout=run_timeout,
-            not_before=not_before,
-            max_retries=max_retries,
-            options=options,
-            metadata=metadata,
+            **asked,
             idempotency_key=idempotency_key,
+            send_to=send_to,
             scale=self.settings.scale,
             reply_to=self.name,
-            stream=stream,
         )
         return Job(self, self._accept([job])[0].id)
 
@@ -221,26 +259,38 @@ class Client(Operating, Remembering):
         """
         return Each(following.submit_and_follow(self, partial(self._submit_heard, agent, prompt, asked), timeout))
 
-    def submit_many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]]) -> Jobs:
+    def submit_many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]], *, wait: bool | float = False) -> Jobs:
         """Submit many: (agent, prompt) pairs, or mappings with the names of `submit`'s arguments.
 
         One transaction per chunk of `submit_chunk` rows (10,000). A bad row raises InvalidBatch, which names it: its
-        chunk submits nothing, and `.accepted` holds the ids of the chunks before.
+        chunk submits nothing, and `.accepted` holds the ids of the chunks before. With limits a chunk is no larger
+        than can be admitted at once, and is admitted as a whole; `wait` (for ever, or so many wall seconds a chunk)
+        waits for that instead of raising RateLimited.
         """
+        return run(self._many(jobs, wait))
+
+    def _many(self, jobs: Iterable[tuple[str, str] | Mapping[str, Any]], wait: bool | float) -> Plan[Any, Jobs]:
         self._here()
         accepted = Jobs(self)
         rows = iter(jobs)
         first = 0
-        while chunk := list(islice(rows, self.settings.submit_chunk)):
+        size = self._admission.together(self.settings.submit_chunk)
+        while chunk := list(islice(rows, size)):
             checked = [self._check(row, first + i, accepted) for i, row in enumerate(chunk)]
             try:
-                accepted += [Job(self, done.id) for done in self._accept(checked)]
+                done = yield from admitted(partial(self._accept, checked), wait)
             except IdempotencyConflict as e:
                 raise InvalidBatch(first, str(e), [j.id for j in accepted]) from e
+            except RateLimited as e:
+                if e.retry_after_s is None and len(chunk) > 1:
+                    # Its tokens alone are too many for a minute: in smaller chunks they may not be.
+                    size = len(chunk) // 2
+                    rows = chain(chunk, rows)
+                    continue
+                raise _told(e, accepted) from None
             except HotsetError as e:
-                if accepted:
-                    e.remedy = f"{e.remedy} {len(accepted)} jobs of earlier chunks were accepted."
-                raise
+                raise _told(e, accepted) from None
+            accepted += [Job(self, each.id) for each in done]
             first += len(chunk)
         return accepted
 
@@ -291,7 +341,8 @@ class Client(Operating, Remembering):
             raise InvalidBatch(number, str(e), [j.id for j in accepted]) from e
 
     def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
-        done = self._store.accept(jobs, actor=self._actor)
+        with self._admission.of(jobs) as room:
+            done = self._store.accept(jobs, actor=self._actor, room=room)
         self._publish([a.routing for a in done if a.routing is not None])
         return done
 
@@ -394,6 +445,7 @@ class Client(Operating, Remembering):
         if self._parents:
             return
         self._marks.close()
+        self._admission.close()
         self._listener.close()
         self._lanes.close()
         if self._room is not None and self._room.hot.cache is not None:
@@ -408,6 +460,13 @@ class Client(Operating, Remembering):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _told(error: HotsetError, accepted: Jobs) -> HotsetError:
+    """The error of a chunk, which says what was accepted before it."""
+    if accepted:
+        error.remedy = f"{error.remedy} {len(accepted)} jobs of earlier chunks were accepted."
+    return error
 
 
 def _user() -> str:

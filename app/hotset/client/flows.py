@@ -120,7 +120,8 @@ def submit(
     if prompt is not None:
         raise InvalidJob("A flow takes no prompt beside those of its steps.", remedy="client.submit(flow)")
     new = plan(client, flow, idempotency_key=idempotency_key, defaults=defaults)
-    flow_id, accepted = store.accept(client._store, new, actor=client._actor)
+    with client._admission.of(new.jobs) as room:
+        flow_id, accepted = store.accept(client._store, new, actor=client._actor, room=room)
     client._publish([done.routing for done in accepted if done.routing is not None])
     return FlowRun(client, flow_id)
 

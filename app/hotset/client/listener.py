@@ -2,7 +2,7 @@
 
 The channel is promptness, Postgres is the truth: whenever a subscription has been made (again), and once a minute, one
 SELECT asks how all jobs stand that are waited for. Jobs that another process submitted answer on channels of their own,
-which are subscribed to while somebody waits.
+which are subscribed to while somebody waits; so do inboxes.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 from uuid import UUID
 
 import redis
 
-from hotset.broker.replies import LOADS, channel, connect_cache, job_channel
-from hotset.client.news import Ended, Heard, Loading, News, Resubscribed, Seen, Trouble
+from hotset.broker.replies import LOADS, channel, connect_cache, inbox_channel, job_channel
+from hotset.broker.subscription import Subscription
+from hotset.client.news import Ended, Heard, Loading, Mail, News, Resubscribed, Seen, Trouble
 from hotset.client.reader import Reader
 from hotset.client.steps import Box
 from hotset.store import JobStore
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 #: Wall seconds between looks at Postgres for jobs that are waited for.
 FALLBACK_S = 60.0
+#: The same for inboxes: one SELECT for all of them. A wake-up that was lost costs so long at the most.
+MAIL_S = 10.0
 #: Wall seconds until a subscription that broke is made again; doubled while that fails, up to the longest.
 AGAIN_S, AGAIN_LONGEST_S = 0.05, 1.0
 _TICK_S = 0.5
@@ -36,11 +39,21 @@ class Listener:
     """Its thread starts with the first waiting call. `name` is the address that this process's jobs answer to."""
 
     def __init__(
-        self, url: str, name: str, store: JobStore, tenant: str, loads_now: Callable[[], Iterable[Loading]]
+        self,
+        url: str,
+        name: str,
+        store: JobStore,
+        tenant: str,
+        loads_now: Callable[[], Iterable[Loading]],
+        mail_now: Callable[[Collection[str]], Iterable[str]],
     ) -> None:
-        """`loads_now`: the loads that are under way, as far as the broker knows them."""
+        """`loads_now`: the loads that are under way, as far as the broker knows them. `mail_now`: which of these
+        agents' inboxes may hold something."""
         self.redis = connect_cache(url)
         self._loads_now = loads_now
+        self._mail_now = mail_now
+        self._tenant = tenant
+        self._mail_prefix = inbox_channel(tenant, "")
         self.reader = Reader(store, tenant, self.tell)
         self._name = name
         self._channel = channel(name)
@@ -49,6 +62,8 @@ class Listener:
         self._boxes: dict[UUID, tuple[Box, ...]] = {}
         self._jobs: dict[Box, set[UUID]] = {}
         self._loads: set[Box] = set()
+        #: By agent.
+        self._inboxes: dict[str, tuple[Box, ...]] = {}
         self._foreign: set[UUID] = set()
         #: The channels that are wanted have changed.
         self._changed = False
@@ -66,9 +81,7 @@ class Listener:
             for job in asked:
                 self._boxes[job] = (*self._boxes.get(job, ()), box)
             self._jobs.setdefault(box, set()).update(asked)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._main, name="hotset-listener", daemon=True)
-                self._thread.start()
+            self._start()
         if look:
             self.reader.look(asked, first=True)
 
@@ -97,6 +110,24 @@ class Listener:
             if box in self._loads:
                 self._loads.remove(box)
                 self._changed |= not self._loads
+
+    def watch_inbox(self, agent: str, box: Box) -> None:
+        """The box gets Mail whenever that inbox may hold something; also once the subscription stands."""
+        with self._lock:
+            self._inboxes[agent] = (*self._inboxes.get(agent, ()), box)
+            if len(self._inboxes[agent]) > 1:
+                return
+            self._changed = True
+            self._start()
+        self._nudge()
+
+    def unwatch_inbox(self, agent: str, box: Box) -> None:
+        with self._lock:
+            left = tuple(b for b in self._inboxes.get(agent, ()) if b is not box)
+            if left:
+                self._inboxes[agent] = left
+            elif self._inboxes.pop(agent, None) is not None:
+                self._changed = True
 
     def tell(self, job: UUID, news: News) -> None:
         """Put the news into the boxes that want it."""
@@ -127,6 +158,12 @@ class Listener:
         self.reader.close()
         self.redis.close()
 
+    def _start(self) -> None:
+        """Under the lock."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._main, name="hotset-listener", daemon=True)
+            self._thread.start()
+
     # ---- the thread ------------------------------------------------------------------------------------------
 
     def _main(self) -> None:
@@ -140,17 +177,19 @@ class Listener:
                     log.warning("The cache is away (%s); answers are looked up in Postgres meanwhile.", e)
                 self._away, self._standing = True, False
                 self.reader.look(self._open())
+                if self._inboxes:
+                    self.reader.run(self._look_for_mail)
                 self._stop.wait(again)
             except Exception:
                 log.exception("The listener failed; it starts anew.")
                 self._stop.wait(AGAIN_LONGEST_S)
 
     def _listen(self) -> None:
-        pubsub = self.redis.pubsub()  # type: ignore[no-untyped-call]
+        pubsub = Subscription(self.redis)
         try:
             self._subscribed = self._channels()
             pubsub.subscribe(*self._subscribed)
-            looked = time.monotonic()
+            looked = mailed = time.monotonic()
             while not self._stop.is_set():
                 message = pubsub.get_message(timeout=_TICK_S)
                 if message is not None:
@@ -160,11 +199,14 @@ class Listener:
                     if more := wanted - self._subscribed:
                         pubsub.subscribe(*more)
                     if fewer := self._subscribed - wanted:
-                        pubsub.unsubscribe(*fewer)
+                        pubsub.unsubscribe(*fewer)  # type: ignore[no-untyped-call]
                     self._subscribed = wanted
                 if time.monotonic() - looked >= FALLBACK_S:
                     looked = time.monotonic()
                     self.reader.look(self._open())
+                if self._inboxes and time.monotonic() - mailed >= MAIL_S:
+                    mailed = time.monotonic()
+                    self.reader.run(self._look_for_mail)
         finally:
             pubsub.close()
 
@@ -172,10 +214,13 @@ class Listener:
         with self._lock:
             self._changed = False
             loads = {LOADS} if self._loads else set()
-            return {self._channel, *loads, *map(job_channel, self._foreign)}
+            inboxes = (inbox_channel(self._tenant, agent) for agent in self._inboxes)
+            return {self._channel, *loads, *map(job_channel, self._foreign), *inboxes}
 
     def _heard(self, message: dict[str, Any]) -> None:
         match message["type"], message["channel"]:
+            case "message" | "subscribe", name if name.startswith(self._mail_prefix):
+                self._tell_mail(name.removeprefix(self._mail_prefix))
             case "message", name if name == LOADS:
                 self._heard_load(message["data"])
             case "message", _:
@@ -225,6 +270,15 @@ class Listener:
             boxes = list(self._loads)
         for box in boxes:
             box.put(load, droppable=True)
+
+    def _look_for_mail(self) -> None:
+        """In the reader's thread: one look for all inboxes."""
+        for agent in self._mail_now(list(self._inboxes)):
+            self._tell_mail(agent)
+
+    def _tell_mail(self, agent: str) -> None:
+        for box in self._inboxes.get(agent, ()):
+            box.put(Mail(), droppable=True)
 
     def _listen_for(self, job: UUID) -> None:
         """Another process is told of that job: listen to the job's own channel."""

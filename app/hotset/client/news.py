@@ -55,4 +55,9 @@ class Loading:
     at: float | None
 
 
-News = Seen | Ended | Trouble | Heard | Resubscribed | Loading
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """The inbox that is waited at may hold something."""
+
+
+News = Seen | Ended | Trouble | Heard | Resubscribed | Loading | Mail

@@ -4,6 +4,7 @@ What waits is a *plan*: a generator that yields steps and is sent their answers.
 
     Take(box, until)   the next thing put into the box, or None when the time is up
     Call(function)     the value of a short blocking call
+    Pause(seconds)     nothing, so many wall seconds later
     Give(item)         hands an item to whoever iterates
 
 `run` and `Each` carry a plan out in the calling thread; `arun` and `AsyncEach` in an event loop, where a Take holds no
@@ -63,6 +64,11 @@ class Box:
             self._filled.wait_for(lambda: bool(self._items), _left(until))
             return self._items.popleft() if self._items else None
 
+    def clear(self) -> None:
+        """Forget what is in it: its caller looks for itself now."""
+        with self._filled:
+            self._items.clear()
+
     async def atake(self, until: float | None) -> Any:
         """As `take`, in an event loop."""
         loop = asyncio.get_running_loop()
@@ -107,12 +113,23 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Pause:
+    seconds: float
+
+    def do(self) -> None:
+        time.sleep(self.seconds)
+
+    async def ado(self, pool: Executor) -> None:
+        await asyncio.sleep(self.seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Give(Generic[T]):
     item: T
 
 
 #: Gives items of the first type, returns the second.
-Plan = Generator[Take | Call | Give[T], Any, R]
+Plan = Generator[Take | Call | Pause | Give[T], Any, R]
 
 
 def run(plan: Plan[Any, R]) -> R:

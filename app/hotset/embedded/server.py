@@ -168,6 +168,8 @@ class Server(ABC):
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                # A limit on the size of files is a failed write to it, as a full disk is, and not its death by SIGXFSZ.
+                restore_signals=False,
                 pass_fds=(lock,),
                 umask=0o077,
                 **account.run_as,

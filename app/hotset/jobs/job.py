@@ -25,6 +25,7 @@ JOB_OPTIONS = (
     "max_retries",
     "options",
     "metadata",
+    "send_to",
 )
 
 
@@ -60,6 +61,8 @@ class NewJob:
     step: int | None = None
     depends_on: tuple[UUID, ...] = ()
     has_dependents: bool = False
+    #: The agent whose inbox gets the answer, by the commit that ends the job.
+    send_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ class Routing:
     priority: Priority
     arrived_at: datetime
     deadline_at: datetime
-    #: Its last attempt lost its lease: it runs alone, so that poison kills no neighbour.
+    #: An attempt of it lost its lease: it runs alone, so that poison kills no neighbour and nobody else is blamed.
     suspect: bool = False
 
     @property
@@ -106,12 +109,16 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run came to. `state` is succeeded, failed, cancelled, or scheduled for a retry in `retry_in_s`."""
+    """What a run came to. `state` is succeeded, failed, cancelled, or scheduled for a retry in `retry_in_s`.
+
+    `model_digest` names the very revision of the model, as its server does.
+    """
 
     state: State
     text: str = ""
     thinking: str = ""
     model: str = ""
+    model_digest: str = ""
     simulated: bool = False
     usage: Mapping[str, Any] = field(default_factory=dict)
     timings: Mapping[str, Any] = field(default_factory=dict)
@@ -144,7 +151,8 @@ class JobView:
     """A job as its owner sees it. Times of day are UTC; `wait_s` and `run_s` are model seconds.
 
     `released_at`: when the last job that it depended on succeeded; its wait counts from there, and its deadline.
-    `step` is its number in the flow.
+    `step` is its number in the flow. `suspect`: a worker died while it ran; it runs alone. `crashes` counts the deaths
+    in which it was alone.
     """
 
     id: UUID
@@ -172,3 +180,4 @@ class JobView:
     flow: UUID | None = None
     step: int | None = None
     released_at: datetime | None = None
+    suspect: bool = False

@@ -6,13 +6,15 @@ The servers come from a `Stage`, which the command line makes: a bench decides w
 """
 
 from hotset.lab.benches import BENCHES, Bench, bench_named, run_bench
-from hotset.lab.stage import Addresses, Running, Stage
+from hotset.lab.stage import Addresses, Breakable, BreakableServers, Running, Stage
 from hotset.lab.trace_check import TraceReport, check_trace, read_traces
 
 __all__ = [
     "BENCHES",
     "Addresses",
     "Bench",
+    "Breakable",
+    "BreakableServers",
     "Running",
     "Stage",
     "TraceReport",

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hotset.errors import UsageError, did_you_mean
-from hotset.lab import burst, closed, drain, live, memory, overhead, scale, stream, submit
+from hotset.lab import burst, closed, drain, live, memory, messages, overhead, scale, stream, submit
+from hotset.lab.faults import bench as faults
 from hotset.lab.figures import Run, medians, ratios
 from hotset.lab.machine import describe_machine
 from hotset.lab.stage import Stage
@@ -74,6 +75,14 @@ BENCHES: Mapping[str, Bench] = {
         runs=3,
         jobs=1000,
     ),
+    "messages": Bench(
+        "messages among 131 agents: send to handled, and a second, beside a Redis Stream and a bare queue in Postgres",
+        messages.measure,
+        (("hotset", "redis_stream"), ("hotset", "postgres_queue")),
+        ("messages_per_s", "latency_ms_p50", "latency_ms_p99"),
+        runs=3,
+        jobs=5000,
+    ),
     "live": Bench(
         "a saturated mixed load on one simulated GPU, with and without models that fit together, against three rivals",
         live.measure,
@@ -109,6 +118,15 @@ BENCHES: Mapping[str, Bench] = {
         runs=1,
         jobs=5,
         options=("rows", "templates"),
+    ),
+    "faults": Bench(
+        "killed, cut off, flushed, stopped: is any job lost, is anything done twice, how soon does it go on?",
+        faults.measure,
+        (),
+        (),
+        runs=1,
+        jobs=100,
+        options=("fault", "quick"),
     ),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 from pydantic import SecretStr
@@ -34,9 +35,40 @@ class Addresses:
 class Running(Protocol):
     """A process of the stage. Its end before `stop` is an error that `check` raises, with the end of its log."""
 
+    @property
+    def pid(self) -> int: ...
+
     def check(self) -> None: ...
 
     def stop(self) -> None: ...
+
+    def kill(self) -> None:
+        """SIGKILL for its whole process group; returns when it is gone."""
+        ...
+
+
+class Breakable(Protocol):
+    """A server whose end is a part of the bench: it may die, and comes back with its data at the same address."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        ...
+
+    def start(self) -> None:
+        """Returns when it answers again."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BreakableServers:
+    """Servers of a bench's own, beside those that `fresh` gives out."""
+
+    addresses: Addresses
+    postgres: Breakable
+    broker: Breakable
 
 
 class Stage(Protocol):
@@ -55,8 +87,24 @@ class Stage(Protocol):
         """A simulated GPU on that port of 127.0.0.1; returns once it answers. A scale of 0: runs take no time."""
         ...
 
-    def start_worker(self, addresses: Addresses, fleet: Path, gpu: str, *, scale: float) -> Running:
-        """hotset's worker of that GPU; returns once the broker knows of it."""
+    def start_worker(
+        self,
+        addresses: Addresses,
+        fleet: Path,
+        gpu: str,
+        *,
+        scale: float,
+        environ: Mapping[str, str] = MappingProxyType({}),
+    ) -> Running:
+        """hotset's worker of that GPU, with these settings beside; returns once the broker knows of it."""
+        ...
+
+    def start_breakable(self) -> BreakableServers:
+        """An empty system on servers that may be killed; each call makes another one."""
+        ...
+
+    def start_module(self, module: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Running:
+        """A Python module as a program; returns at once."""
         ...
 
     def start_celery(self, app: str, arguments: Sequence[str], environ: Mapping[str, str]) -> Running:

@@ -16,6 +16,21 @@ from typing import Any
 
 import httpx
 
+#: A server that vanished without a word is found by TCP itself: asked after 10 s of silence, given up after 15 more.
+_KEEPALIVE = [
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    *(
+        (socket.IPPROTO_TCP, getattr(socket, name), value)
+        for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 3))
+        if hasattr(socket, name)
+    ),
+]
+
+
+def connection(verify: ssl.SSLContext | bool, limits: httpx.Limits) -> httpx.HTTPTransport:
+    """How all of our clients of model servers connect."""
+    return httpx.HTTPTransport(verify=verify, limits=limits, trust_env=False, socket_options=_KEEPALIVE)
+
 
 class Lane:
     """A client with at most one connection; used by one generation at a time."""
@@ -26,7 +41,9 @@ class Lane:
             headers=dict(headers),
             verify=verify,
             trust_env=False,
-            limits=httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0),
+            transport=connection(
+                verify, httpx.Limits(max_connections=1, max_keepalive_connections=1, keepalive_expiry=30.0)
+            ),
         )
         self._socket: socket.socket | None = None
         self._cut = False

@@ -12,13 +12,14 @@ import httpx
 
 from hotset.errors import GenerationFailed, ModelServerUnavailable
 from hotset.models.generation import OllamaGeneration, unavailable
-from hotset.models.lanes import Lanes
+from hotset.models.lanes import Lanes, connection
 from hotset.models.names import canonical
 from hotset.models.protocol import Loaded, Prompt, ServerInfo
 from hotset.models.refusals import refusal
 
 _MIB = 1024 * 1024
 _FOREVER = -1
+_LONGEST_DIGEST = 200
 _POLL_S = (0.005, 0.1)  # from, to: an idle model is gone at once, a busy one takes a while
 _ASK_AGAIN_S = 1.0  # somebody else's request may have set the keep_alive back (point 8 of what Ollama does)
 
@@ -49,9 +50,10 @@ class OllamaServer:
         self._client = httpx.Client(
             base_url=self.address,
             headers=dict(headers or {}),
-            verify=verify,
             trust_env=False,
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=30.0),
+            transport=connection(
+                verify, httpx.Limits(max_connections=None, max_keepalive_connections=connections, keepalive_expiry=30.0)
+            ),
         )
 
     def __enter__(self) -> OllamaServer:
@@ -80,6 +82,7 @@ class OllamaServer:
                 model=canonical(str(row["name"])),
                 size_mb=row.get("size", 0) / _MIB,
                 vram_mb=row.get("size_vram", 0) / _MIB,
+                digest=str(row.get("digest", ""))[:_LONGEST_DIGEST],
             )
             for row in rows
         )

@@ -43,11 +43,12 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A row of `/api/ps`. `vram_mb` < `size_mb`: part of it runs on the CPU."""
+    """A row of `/api/ps`. `vram_mb` < `size_mb`: part of it runs on the CPU. `digest` names its very revision."""
 
     model: str
     size_mb: float
     vram_mb: float
+    digest: str = ""
 
 
 @dataclass(frozen=True, slots=True)

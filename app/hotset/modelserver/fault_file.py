@@ -13,7 +13,7 @@ from typing import Any
 
 from hotset.errors import UsageError
 from hotset.modelserver.faults import parse_switch
-from hotset.modelserver.nodes import NodeFile
+from hotset.nodes import NodeFile
 
 
 def read_faults(path: Path) -> tuple[dict[str, Any], int]:

@@ -20,7 +20,6 @@ import yaml
 from hotset.errors import did_you_mean
 from hotset.fleet import Model
 from hotset.models.names import canonical
-from hotset.modelserver.nodes import NodeFile
 from hotset.modelserver.profiles import (
     CAPABILITIES,
     LOAD_MB_PER_S,
@@ -32,6 +31,7 @@ from hotset.modelserver.profiles import (
     Seen,
     profile_of,
 )
+from hotset.nodes import NodeFile
 
 # Setting -> (an example, may it be zero?)
 _OF_MODEL = {

@@ -11,6 +11,7 @@ from hotset.scheduling.decisions import Load
 from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import overloaded
+from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
 from hotset.scheduling.victims import harms_of, victims_for
 
@@ -106,7 +107,9 @@ def _running(view: GpuView, victims: Collection[str]) -> bool:
     return any(r.running and r.model in victims for r in view.residents)
 
 
-def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, Demand], overdue: float) -> Load | None:
+def spare_load(
+    snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, Demand], overdue: float, backlog: float
+) -> Load | None:
     """A load that takes nothing from anyone: into free VRAM, or in place of models with nothing waiting or running.
 
     While a request runs on a victim nothing is decided: jobs that arrive until it ends may still join it.
@@ -122,12 +125,13 @@ def spare_load(snapshot: Snapshot, cold: list[Candidate], waiting: Mapping[str, 
         free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
     if not free:
         return None
-    stale = stale_since(snapshot, waiting, overdue, STALE_SPARE)
+    stale = stale_since(snapshot, backlog, overdue, STALE_SPARE)
     late = [c for c in free if c.demand.oldest <= stale]
     if late:
         best = min(late, key=lambda c: c.demand.oldest)
         return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
-    best = max(free, key=lambda c: (c.value, -c.demand.oldest))
+    least = smallest_mb(snapshot, waiting)
+    best = max(free, key=lambda c: (snapshot.models[c.demand.model].size_mb >= least, c.value, -c.demand.oldest))
     alone = len(free) == len(waiting) and not view.busy and not snapshot.others.gpus
     if alone and is_handful([c.demand for c in free]):
         best = free[first_of_plan(snapshot, free)]
@@ -147,12 +151,11 @@ def backlog_s(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> float:
     return sum([d.work for d in waiting.values()]) / (own_power(snapshot.gpu) + snapshot.others.power)
 
 
-def residency_s(snapshot: Snapshot, waiting: Mapping[str, Demand], options: Options) -> float:
+def residency_s(backlog: float, options: Options) -> float:
     """How long a hot set with waiting work is kept, before what a switch costs comes in.
 
     It grows with the load on the fleet, or swaps would eat the GPUs: each also delays jobs that have yet to arrive.
     """
-    backlog = backlog_s(snapshot, waiting)
     return options.patience * min(max(RESIDENCY_PART * backlog, RESIDENCY_SHORTEST_S), RESIDENCY_LONGEST_S)
 
 
@@ -172,9 +175,9 @@ def urgent_at(candidate: Candidate) -> float:
     return candidate.demand.next_deadline - candidate.load_s - candidate.drain_s / 2 - MARGIN_S
 
 
-def stale_since(snapshot: Snapshot, waiting: Mapping[str, Demand], overdue: float, part: float) -> float:
+def stale_since(snapshot: Snapshot, backlog: float, overdue: float, part: float) -> float:
     """Jobs that arrived then or before have waited out of all proportion to the backlog: rare models on a busy GPU."""
-    return max(overdue, snapshot.now - max(STALE_SHORTEST_S, part * backlog_s(snapshot, waiting)))
+    return max(overdue, snapshot.now - max(STALE_SHORTEST_S, part * backlog))
 
 
 def forced_load(
@@ -182,6 +185,7 @@ def forced_load(
     cold: list[Candidate],
     waiting: Mapping[str, Demand],
     overdue: float,
+    backlog: float,
     options: Options,
 ) -> Load | None:
     """A load that takes the GPU from waiting jobs: for an overdue or stale job, or a deadline about to be missed.
@@ -195,9 +199,9 @@ def forced_load(
     if not cold:
         return None
     view = snapshot.gpu
-    residency = residency_s(snapshot, waiting, options)
-    stale = stale_since(snapshot, waiting, overdue, STALE_FORCED)
-    overload = overloaded(snapshot, backlog_s(snapshot, waiting))
+    residency = residency_s(backlog, options)
+    stale = stale_since(snapshot, backlog, overdue, STALE_FORCED)
+    overload = overloaded(snapshot, backlog)
     shorter = inf if overload else OVERDUE_RESIDENCY * snapshot.max_wait_s
     held_back = _held_back(cold, overdue)
     late: list[Candidate] = []

@@ -21,6 +21,7 @@ from hotset.scheduling.loads import (
 )
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import OVERDUE, grants, hot_suspects, overdue_since
+from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, Snapshot, Switch
 
 BALANCED = Options()
@@ -47,20 +48,21 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
     waiting = demands(snapshot.queues)
     if not waiting:
         return (Wait(view.name, "No job waits."),)
-    overdue = overdue_since(snapshot, backlog_s(snapshot, waiting), options)
+    backlog = backlog_s(snapshot, waiting)
+    overdue = overdue_since(snapshot, backlog, options)
     load: Load | None = None
     cold: list[Candidate] = []
     if switch is None:
         cold = candidates(snapshot, waiting)
         if cold:
-            load = spare_load(snapshot, cold, waiting, overdue) or forced_load(
-                snapshot, cold, waiting, overdue, options
+            load = spare_load(snapshot, cold, waiting, overdue, backlog) or forced_load(
+                snapshot, cold, waiting, overdue, backlog, options
             )
     closing = switch.victims if switch is not None else load.victims if load is not None else ()
-    runs = grants(snapshot, closing, overdue, backlog_s(snapshot, waiting))
+    runs = grants(snapshot, closing, overdue, backlog, smallest_mb(snapshot, waiting))
     if load is not None:
         return (load, *runs)
-    return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, options),)
+    return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, backlog, options),)
 
 
 def _drains_for_nobody(snapshot: Snapshot, switch: Switch) -> bool:
@@ -69,7 +71,12 @@ def _drains_for_nobody(snapshot: Snapshot, switch: Switch) -> bool:
 
 
 def _wait(
-    snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Candidate], overdue: float, options: Options
+    snapshot: Snapshot,
+    waiting: Mapping[str, Demand],
+    cold: list[Candidate],
+    overdue: float,
+    backlog: float,
+    options: Options,
 ) -> Wait:
     """Why nothing is done, and when time alone would change that."""
     view = snapshot.gpu
@@ -77,7 +84,7 @@ def _wait(
         return _wait_for_switch(snapshot, view.switch)
     if not view.free_slots:
         return Wait(view.name, f"All {view.slots} slots are taken.")  # a finish comes before anything can start
-    until = _next_look(snapshot, waiting, cold, overdue, options)
+    until = _next_look(snapshot, cold, overdue, backlog, options)
     return Wait(view.name, _why_idle(snapshot, waiting, cold, overdue), until)
 
 
@@ -108,11 +115,11 @@ def _wait_for_switch(snapshot: Snapshot, switch: Switch) -> Wait:
 
 
 def _next_look(
-    snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Candidate], overdue: float, options: Options
+    snapshot: Snapshot, cold: list[Candidate], overdue: float, backlog: float, options: Options
 ) -> float | None:
     """The first moment at which a cold model may force a switch, if nothing else happens before."""
-    residency = residency_s(snapshot, waiting, options)
-    stale_s = max(STALE_SHORTEST_S, STALE_FORCED * backlog_s(snapshot, waiting))
+    residency = residency_s(backlog, options)
+    stale_s = max(STALE_SHORTEST_S, STALE_FORCED * backlog)
     moments = []
     for candidate in cold:
         oldest = candidate.demand.oldest

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from math import inf
 
+from hotset.scheduling.costs import own_power
 from hotset.scheduling.decisions import Run, Selector
 from hotset.scheduling.options import Options
 from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Snapshot
@@ -17,6 +18,8 @@ RISES = 0.2
 RISK_S = 15.0
 #: A job that has waited so many times the backlog, and at least so many seconds, goes before others of its priority.
 LATE, LATE_SHORTEST_S = 1.5, 60.0
+#: The same on several GPUs, which lose less by serving in order of age: no job waits for a model to come back.
+LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S = 0.75, 15.0
 #: A backlog of more than this part of `max_wait_s` is overload.
 OVERLOAD = 0.5
 #: In overload a part of each slice (s) goes to overdue jobs.
@@ -47,6 +50,8 @@ def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
 
 
 _Rank = tuple[float, ...]
+#: More than what the ranks inside a priority differ by: who comes after all others of it.
+_BEHIND = 4.0
 
 
 def _ranked(
@@ -73,31 +78,40 @@ def _ranked(
     return ranks
 
 
-def grants(snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float) -> list[Run]:
+def grants(
+    snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float, least_mb: float = 0.0
+) -> list[Run]:
     """Runs for the free slots, on resident models that are not being drained.
 
     Overdue jobs first, oldest first; then by priority; within it those that have waited out of proportion to the
     backlog, oldest first; then those whose deadline is at risk, earliest first; then all others that can still meet
     theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest first in place of
     shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU only.
-    Until it is overdue it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in one drain
-    at most.
+    Models below `least_mb` are left to smaller GPUs: they come after all else of their priority, unless overdue.
+    Until a suspect is overdue it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in
+    one drain at most.
     """
     view = snapshot.gpu
     free = view.free_slots
     if not free:
         return []
     hot = {r.model for r in view.residents if r.model not in closing}
-    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     queues = [queue for queue in snapshot.queues if queue.model in hot]
-    risk = snapshot.now + RISK_S + sum([q.demand.work for q in queues]) / (view.slots * view.speed)
-    late = overdue if overdue == -inf else max(overdue, snapshot.now - max(LATE_SHORTEST_S, LATE * backlog))
-    highest = max([lane.priority for queue in queues for lane in queue.lanes], default=0)
+    if not queues:
+        return []
+    order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
+    risk = snapshot.now + RISK_S + _ahead_s(snapshot, queues)
+    highest = max([lane.priority for queue in queues for lane in queue.lanes])
     alone = not snapshot.others.gpus
+    times, shortest = (LATE, LATE_SHORTEST_S) if alone else (LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S)
+    late = overdue if overdue == -inf else max(overdue, snapshot.now - max(shortest, times * backlog))
+    others_do = {q.model for q in queues if least_mb and snapshot.models[q.model].size_mb < least_mb}
     for queue in queues:
         for lane in queue.lanes:
-            priority = aged_priority(snapshot, lane, highest)
+            priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
             for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
+                if rank[0] and queue.model in others_do:
+                    rank = (*rank[:2], rank[2] + _BEHIND, *rank[3:])
                 order.append((rank, len(order), selector, count, queue, lane))
     order.sort()
     runs: list[Run] = []
@@ -117,6 +131,13 @@ def grants(snapshot: Snapshot, closing: Collection[str], overdue: float, backlog
             if len(runs) == free:
                 break
     return runs
+
+
+def _ahead_s(snapshot: Snapshot, queues: Iterable[QueueView]) -> float:
+    """How long the work on the hot models takes, the other GPUs that hold them doing their part."""
+    offered = snapshot.others.supply
+    power = own_power(snapshot.gpu) + sum([offered[m].power for m in {q.model for q in queues} if m in offered])
+    return sum([q.demand.work for q in queues]) / power
 
 
 def _run(snapshot: Snapshot, queue: QueueView, lane: Lane, selector: Selector) -> Run:

@@ -71,10 +71,12 @@ class QueueView:
         for lane in self.lanes:
             jobs += lane.waiting
             weight += lane.waiting * WEIGHTS[lane.priority]
-            oldest = min(oldest, lane.oldest_arrival)
+            if lane.oldest_arrival < oldest:
+                oldest = lane.oldest_arrival
             if lane.next_deadline is not None and not lane.alone:
                 savable += lane.savable
-                deadline = min(deadline, lane.next_deadline)
+                if lane.next_deadline < deadline:
+                    deadline = lane.next_deadline
         demand = Demand(self.model, jobs, weight, jobs * self.run_s, oldest, deadline, savable)
         object.__setattr__(self, "demand", demand)
 
@@ -120,7 +122,7 @@ class GpuView:
 
     @property
     def free_slots(self) -> int:
-        return max(0, self.slots - self.busy)
+        return self.slots - self.busy if self.busy < self.slots else 0
 
     def resident(self, model: str) -> Resident | None:
         for r in self.residents:
@@ -142,12 +144,13 @@ class Supply(NamedTuple):
 class Others:
     """All GPUs but the one that decides, summed up: whoever decides for one GPU looks at no other.
 
-    `power`: slots × speed.
+    `power`: slots × speed. `rooms`: usable VRAM -> power of the GPUs that have just so much.
     """
 
     gpus: int = 0
     power: float = 0.0
     supply: Mapping[str, Supply] = field(default_factory=dict)
+    rooms: Mapping[float, float] = field(default_factory=dict)
 
 
 NOBODY = Others()
@@ -166,16 +169,18 @@ def held(view: GpuView) -> tuple[list[str], int]:
 def others(views: Iterable[GpuView]) -> Others:
     """The sum of these GPUs. A worker makes it once for each look at the board."""
     supply: dict[str, Supply] = {}
+    rooms: dict[float, float] = {}
     gpus, power = 0, 0.0
     for view in views:
         own = view.slots * view.speed
         gpus, power = gpus + 1, power + own
+        rooms[view.vram_mb] = rooms.get(view.vram_mb, 0.0) + own
         models, soon = held(view)
         for model in models:
             before = supply.get(model, _NO_SUPPLY)
             part = own / len(models)
             supply[model] = Supply(before.replicas + 1, before.power + part, before.soon + soon)
-    return Others(gpus, power, supply)
+    return Others(gpus, power, supply, rooms)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,12 @@ def victims_for(snapshot: Snapshot, model: str, harms: Harms) -> tuple[str, ...]
     if len(harms) > COMPARE_ALL:
         return _one_by_one(harms, missing)
     best: tuple[_Harm, tuple[str, ...]] | None = None
-    for size in range(1, len(harms) + 1):
+    for harm, resident in harms:  # mostly one is enough
+        if resident.size_mb >= missing and (best is None or harm < best[0]):
+            best = (harm, (resident.model,))
+    for size in range(2, len(harms) + 1):
         for chosen in combinations(harms, size):
-            if sum(r.size_mb for _, r in chosen) >= missing:
+            if sum([r.size_mb for _, r in chosen]) >= missing:
                 total = _add(h for h, _ in chosen)
                 if best is None or total < best[0]:
                     best = (total, tuple(r.model for _, r in chosen))

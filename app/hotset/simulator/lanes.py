@@ -18,9 +18,9 @@ from collections.abc import Mapping
 
 from hotset.scheduling import Selector
 
-#: How far ahead of the least served one a tenant or an agent may be (expected slot seconds): so much is left to
+#: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide.
-CREDIT_S = 120.0
+CREDIT_RUNS = 5.0
 _PASSED = float("-inf")
 
 
@@ -52,8 +52,7 @@ class Jobs:
         self._savable += 1
 
     def remove(self, job: str, now: float) -> None:
-        self.advance(now)
-        if self._waiting.pop(job) >= now:
+        if self._waiting.pop(job) != _PASSED:
             self._savable -= 1
         del self._arrived[job]
         arrivals, arrived = self._by_arrival, self._arrived
@@ -105,7 +104,10 @@ class Accounts:
         members = self._members.setdefault(lane, {})
         if name in members:
             return
-        if not any(name in others for others in self._members.values()):
+        for others in self._members.values():
+            if name in others:
+                break
+        else:
             self._served[name] = max(self._served.get(name, 0.0), self.clock)
         members[name] = None
         heapq.heappush(self._heaps.setdefault(lane, []), (self._served[name], name))
@@ -143,13 +145,15 @@ class Accounts:
 
     def tick(self, lane: str) -> None:
         """Before a claim in the lane: the clock follows the least served one of those that wait."""
-        self.clock = max(self.clock, self.least(lane)[0])
+        least = self.least(lane)[0]
+        if least > self.clock:
+            self.clock = least
 
 
 class Queue:
     """One queue: its lanes (by priority; suspects have their own) and the accounts of its tenants and their agents."""
 
-    def __init__(self, weights: Mapping[str, float] | None = None, credit_s: float = CREDIT_S) -> None:
+    def __init__(self, weights: Mapping[str, float] | None = None, credit_s: float | None = None) -> None:
         self._weights = weights or {}
         self._credit_s = credit_s
         self._lanes: dict[str, Jobs] = {}
@@ -177,23 +181,24 @@ class Queue:
         self._tenants.join(lane, tenant)
         self._agents.setdefault(tenant, Accounts()).join(lane, agent)
 
-    def pick(self, lane: str, selector: Selector, now: float) -> str | None:
-        """The job that a grant would take, left where it is; None if the lane is empty."""
+    def pick(self, lane: str, selector: Selector, now: float, seconds: float = 0.0) -> str | None:
+        """The job that a grant for a run of so many seconds would take, left where it is; None if the lane is empty."""
         jobs = self._lanes.get(lane)
         job = jobs.pick(selector, now) if jobs is not None else None
         if job is None or selector == "overdue":
             return job
         tenant, agent = self._owners[job]
-        if self._tenants.ahead(lane, tenant) > self._credit_s:
+        credit_s = CREDIT_RUNS * seconds if self._credit_s is None else self._credit_s
+        if self._tenants.ahead(lane, tenant) > credit_s:
             tenant = self._tenants.least(lane)[1]
-        elif self._agents[tenant].ahead(lane, agent) <= self._credit_s:
+        elif self._agents[tenant].ahead(lane, agent) <= credit_s:
             return job
         agent = self._agents[tenant].least(lane)[1]
         return self._of_agent[lane, tenant, agent].pick(selector, now)
 
     def take(self, lane: str, selector: Selector, now: float, seconds: float) -> str | None:
         """`pick`, out of the lane; whoever it belongs to is charged so many expected seconds."""
-        job = self.pick(lane, selector, now)
+        job = self.pick(lane, selector, now, seconds)
         if job is not None:
             tenant, agent = self._owners[job]
             self._tenants.tick(lane)

@@ -8,7 +8,7 @@ which the deciding one is taken out.
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from time import perf_counter_ns
+from time import thread_time_ns
 
 from hotset.errors import HotsetError
 from hotset.fleet import Fleet
@@ -90,6 +90,7 @@ class _Gpus:
         self._supply: dict[str, Supply] = {}
         self._parts: list[tuple[list[str], float, int]] = [([], 0.0, 0)] * devices
         self._power = 0.0
+        self._rooms: dict[float, float] = {}
 
     def changed(self, device: Device) -> None:
         self._stale[device.index] = None
@@ -97,7 +98,11 @@ class _Gpus:
     def look(self, world: World, device: Device) -> tuple[GpuView, Others]:
         """One GPU as it is, and the sum of all others."""
         if len(world.devices) == 1:
-            return self._view(device), NOBODY
+            view = self._views[0]
+            if view is None or self._stale:
+                view = self._views[0] = self._view(device)
+                self._stale.clear()
+            return view, NOBODY
         for index in self._stale:
             self._renew(index, world.devices[index])
         self._stale.clear()
@@ -108,7 +113,9 @@ class _Gpus:
         supply = dict(self._supply)
         for model in models:
             _add(supply, model, -1, -power / len(models), -soon)
-        return view, Others(world.devices_up - 1, self._power - power, supply)
+        rooms = dict(self._rooms)
+        _give(rooms, device.vram_mb, -power)
+        return view, Others(world.devices_up - 1, self._power - power, supply, rooms)
 
     def _renew(self, index: int, device: Device) -> None:
         view = self._views[index] = self._view(device)
@@ -116,11 +123,13 @@ class _Gpus:
         for model in models:
             _add(self._supply, model, -1, -power / len(models), -soon)
         self._power -= power
+        _give(self._rooms, device.vram_mb, -power)
         models, soon, power = [], 0, 0.0
         if device.up:
             models, soon = held(view)
             power = view.slots * view.speed
         self._power += power
+        _give(self._rooms, device.vram_mb, power)
         for model in models:
             _add(self._supply, model, 1, power / len(models), soon)
         self._parts[index] = models, power, soon
@@ -140,6 +149,15 @@ def _add(supply: dict[str, Supply], model: str, replicas: int, power: float, soo
         del supply[model]  # with whatever the rounding of sums has left
     else:
         supply[model] = Supply(before.replicas + replicas, before.power + power, before.soon + soon)
+
+
+def _give(rooms: dict[float, float], vram_mb: float, power: float) -> None:
+    """More power, or less, of GPUs with so much VRAM."""
+    left = rooms.get(vram_mb, 0.0) + power
+    if left > 1e-6:  # else nobody is left but the rounding of sums
+        rooms[vram_mb] = left
+    else:
+        rooms.pop(vram_mb, None)
 
 
 class LivePolicy:
@@ -187,6 +205,11 @@ class LivePolicy:
         self._runs = {**self._runs, queue.model: longest}
 
     def decide(self, world: World, device: Device) -> None:
+        if device.busy >= device.gpu.slots:
+            if not self._may_switch(device):
+                return
+        elif not self._waiting and device.switch_to is None:
+            return
         now = world.now
         view, others = self._gpus.look(world, device)
         snapshot = Snapshot(
@@ -198,9 +221,9 @@ class LivePolicy:
             self._fleet.max_wait_s,
             others,
         )
-        began = perf_counter_ns()
+        began = thread_time_ns()
         decisions = decide(snapshot, self._options)
-        self._result.decision_ns.add(perf_counter_ns() - began)
+        self._result.decision_ns.add(thread_time_ns() - began)
         for decision in decisions:
             if isinstance(decision, Run):
                 self._run(world, device, decision)
@@ -210,6 +233,15 @@ class LivePolicy:
                 world.give_up(device)
             elif decision.until is not None:
                 world.wake(device, decision.until)
+
+    def _may_switch(self, device: Device) -> bool:
+        """Could the policy do more than wait, with all slots taken? If not, nobody needs a snapshot: most looks."""
+        waiting = [self._by_number[i].model for i in self._waiting]
+        if device.switch_to is not None:
+            return device.switch_to not in waiting  # it may drain for nobody
+        models, resident = self._fleet.models, device.resident
+        room = device.vram_mb - sum([models[name].size_mb for name, running in device.running.items() if running])
+        return any(models[name].size_mb <= room for name in waiting if name not in resident)
 
     def _run(self, world: World, device: Device, run: Run) -> None:
         queue = self._queues[run.queue]

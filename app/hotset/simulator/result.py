@@ -99,7 +99,8 @@ class QueueResult:
 
 @dataclass(slots=True)
 class Result:
-    """Slot seconds count only while there was work, waiting or running. `wall_s` is real time, the rest model time."""
+    """Slot seconds count only while there was work, waiting or running. `wall_s` is real time, `decision_ns` the
+    processor's, the rest model time."""
 
     policy: str
     max_wait_s: float

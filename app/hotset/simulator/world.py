@@ -147,6 +147,7 @@ class World:
         self._slots = sum(gpu.slots for gpu in fleet.gpus)
         self._busy = self._loading_idle = self._draining_idle = 0
         self._dirty: set[int] = set()
+        self._all = range(len(self.devices))
         self._fits: set[str] = set()
         # Who could take a job at once: GPUs with a free slot, by model, and those that could load another model.
         self._holders: dict[str, dict[int, None]] = {name: {} for name in fleet.models}
@@ -255,7 +256,7 @@ class World:
         Those that are full look at their next finish. Of the others one that holds the model is enough.
         """
         if len(self.devices) <= ALL_LOOK:
-            self._dirty.update(range(len(self.devices)))
+            self._dirty.update(self._all)
             return
         holders = self._holders[model] if model is not None else None
         if holders:
@@ -271,7 +272,9 @@ class World:
                     return
 
     def _offer(self, device: Device) -> None:
-        """Keep who could take a job at once, as `_look` needs it."""
+        """Keep who could take a job at once, as `_look` needs it of many."""
+        if len(self.devices) <= ALL_LOOK:
+            return
         if device.offered is not None:
             for model in device.offered:
                 self._holders[model].pop(device.index, None)

@@ -9,12 +9,15 @@ from functools import cache
 from importlib import resources
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, create_engine
+import psycopg
+from psycopg.conninfo import make_conninfo
+from sqlalchemy import Connection, Engine, Row, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hotset.errors import InvalidSettings, StoreUnavailable
+from hotset.store.patience import patient
 
 log = logging.getLogger(__name__)
 
@@ -23,35 +26,64 @@ T = TypeVar("T")
 _DEADLOCK = "40P01"
 _MOST_DEADLOCKS = 3
 
+#: A peer that vanished without a word is found by TCP itself, on both sides: probes after 10 s, given up after 30.
+_KEEPALIVE = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+#: And Postgres lets go of what a client that vanished in mid-transaction had locked.
+_LET_GO = (
+    "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3 -c tcp_user_timeout=30000"
+    " -c idle_in_transaction_session_timeout=60000"
+)
 
-def make_engine(url: str, *, application: str, pool_size: int = 5, durable: bool = True) -> Engine:
+
+def make_engine(
+    url: str, *, application: str, pool_size: int = 5, durable: bool = True, answer_s: float | None = None
+) -> Engine:
     """An engine for `postgresql://...` by psycopg 3. Every statement commits by itself unless a transaction is opened.
 
     `durable=False` turns synchronous_commit off for this engine's sessions: for marks that may be lost in a crash.
+    `answer_s`: a statement whose answer takes longer (wall seconds) ends with StoreUnavailable, and its connection is
+    closed: it may lead nowhere. None waits for ever, for whoever counts everything.
     """
     try:
         parsed = make_url(url)
+        make_conninfo("", **{name: str(value) for name, value in parsed.query.items()})
+    except psycopg.ProgrammingError as e:
+        raise InvalidSettings(
+            f"database_url has a parameter that Postgres's library does not know: {e}.",
+            remedy="TLS looks like postgresql://user@host:5432/name?sslmode=verify-full&sslrootcert=ca.pem.",
+        ) from None
     except Exception:
         # Not chained: the message of the cause would show the password.
         raise InvalidSettings(
             "database_url is not a URL.", remedy="It looks like postgresql://user@host:5432/name."
         ) from None
     options = "-c timezone=UTC" + ("" if durable else " -c synchronous_commit=off")
-    return create_engine(
+    if answer_s is not None:
+        options += f" {_LET_GO}"
+    engine = create_engine(
         parsed.set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
         pool_size=pool_size,
         max_overflow=pool_size,
         pool_timeout=10,
         pool_recycle=1800,
-        connect_args={"connect_timeout": 5, "application_name": application[:63], "options": options},
+        connect_args={
+            "connect_timeout": 5,
+            "application_name": application[:63],
+            "options": options,
+            **{name: value for name, value in _KEEPALIVE.items() if name not in parsed.query},
+        },
     )
+    if answer_s is not None:
+        connect = patient(answer_s).connect
+        event.listen(engine, "do_connect", lambda dialect, record, args, given: connect(*args, **given))
+    return engine
 
 
 @cache
-def sql(name: str) -> str:
-    """The text of `sql/{name}.sql`."""
-    return (resources.files(__package__) / "sql" / f"{name}.sql").read_text("utf-8")
+def sql(name: str, room: str = __package__) -> str:
+    """The text of `sql/{name}.sql` of a room, which is a package; the store's own unless it is said."""
+    return (resources.files(room) / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 @contextmanager
@@ -70,16 +102,21 @@ def connected(engine: Engine) -> Iterator[Connection]:
         ) from e
 
 
-def rows(engine: Engine, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
-    """Run `sql/{name}.sql` as one statement of its own and return its rows."""
+def rows(engine: Engine, name: str, parameters: Mapping[str, Any], *, room: str = __package__) -> list[Row[Any]]:
+    """Run `sql/{name}.sql` (of that room) as one statement of its own and return its rows."""
     with connected(engine) as connection:
-        return list(connection.exec_driver_sql(sql(name), dict(parameters)).all())
+        return list(connection.exec_driver_sql(sql(name, room), dict(parameters)).all())
 
 
 def execute(engine: Engine, name: str, parameters: Mapping[str, Any]) -> int:
     """Run `sql/{name}.sql`, which returns no rows; how many it changed."""
     with connected(engine) as connection:
         return connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
+
+
+def is_forbidden(error: BaseException) -> bool:
+    """Whether Postgres refused since the role lacks a right (deploy/postgres/roles.sql)."""
+    return getattr(getattr(error, "orig", error), "sqlstate", None) == "42501"
 
 
 def undisturbed(change: Callable[[], T]) -> T:
@@ -97,5 +134,5 @@ def undisturbed(change: Callable[[], T]) -> T:
 def _server_answered(e: DBAPIError) -> bool:
     """Whether the error came from a server that works (a statement's fault) and not from its absence."""
     state = getattr(e.orig, "sqlstate", None)
-    # 57P01..03: shutting down or starting up; 08*: connection; 53300: too many connections.
-    return state is not None and not state.startswith(("08", "57P")) and state != "53300"
+    # 57P01..03: shutting down or starting up; 08*: connection; 53*: no room, no memory, too many connections.
+    return state is not None and not state.startswith(("08", "53", "57P"))

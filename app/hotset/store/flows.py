@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,7 +17,9 @@ from uuid_utils.compat import uuid7
 from hotset.errors import IdempotencyConflict, IllegalTransition, UnknownJob
 from hotset.jobs import JobView, NewJob, Priority, Routing, State
 from hotset.jobs.flows import FlowStep, Shape, to_replay
+from hotset.jobs.limits import Demand
 from hotset.store import tables
+from hotset.store.depth import check_room
 from hotset.store.engine import connected, rows, sql, undisturbed
 from hotset.store.jobs import Accepted, Ended, JobStore, body_hash
 
@@ -65,11 +67,11 @@ class Replayed:
     waiting: tuple[Routing, ...]
 
 
-def accept(store: JobStore, flow: NewFlow, *, actor: str) -> tuple[UUID, list[Accepted]]:
+def accept(store: JobStore, flow: NewFlow, *, actor: str, room: Sequence[Demand] = ()) -> tuple[UUID, list[Accepted]]:
     """Accept all jobs of the flow or none, in one transaction: the flow's id, and what may be published.
 
     An idempotency key that exists with the same body gives the flow accepted before, and no jobs. Raises
-    IdempotencyConflict when the body is another.
+    IdempotencyConflict when the body is another, RateLimited when `room` (limits on open jobs) is lacking.
     """
     digest = _digest(flow)
     document = {
@@ -84,6 +86,7 @@ def accept(store: JobStore, flow: NewFlow, *, actor: str) -> tuple[UUID, list[Ac
         with connection.begin():
             if not connection.exec_driver_sql(sql("flow_accept"), document).all():
                 return _same(connection, flow, digest), []
+            check_room(connection, room)
             accepted = store.accept_within(connection, flow.jobs, actor=actor)
             _depend(connection, {job.id: job.depends_on for job in flow.jobs})
             return flow.id, accepted
@@ -174,6 +177,7 @@ def _replay(
     states: dict[UUID, State] = {}
     if flow is not None:
         pairs, after, states = _of_flow(connection, flow, tenant, job, only)
+    _refuse_erased(connection, pairs)
     new = set(after)
     document = [
         {
@@ -195,6 +199,14 @@ def _replay(
             for r in waiting
         ),
     )
+
+
+def _refuse_erased(connection: Connection, jobs: Iterable[UUID]) -> None:
+    # Locked, so that none is erased before its copy is made.
+    query = "SELECT id, body_hash = '' AS erased FROM jobs WHERE id = ANY(%s) ORDER BY id FOR SHARE"
+    for row in connection.exec_driver_sql(query, (list(jobs),)).all():
+        if row.erased:
+            raise IllegalTransition(f"Job {row.id} was erased: nobody knows what it asked.", remedy="Submit it anew.")
 
 
 def _of_flow(

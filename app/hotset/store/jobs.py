@@ -5,17 +5,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy.exc import DataError
 
-from hotset.errors import IdempotencyConflict
+from hotset.errors import IdempotencyConflict, InvalidJob
 from hotset.jobs import OPEN, Attempt, JobResult, JobView, NewJob, Outcome, Priority, Routing, State
+from hotset.jobs.limits import Demand
 from hotset.store import tables
+from hotset.store.depth import check_room
 from hotset.store.engine import connected, execute, rows, sql, undisturbed
 
 
@@ -39,9 +43,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt was committed; `has_dependents`: the same commit released or ended jobs that waited for it."""
+    """An attempt was committed; `has_dependents`: the same commit released or ended jobs that waited for it.
+
+    `send_to`: the agent whose inbox got the answer, if the job has ended.
+    """
 
     has_dependents: bool
+    send_to: str | None = None
 
 
 class JobStore:
@@ -55,23 +63,26 @@ class JobStore:
 
     # ---- accepting -------------------------------------------------------------------------------------------
 
-    def accept(self, jobs: Sequence[NewJob], *, actor: str) -> list[Accepted]:
+    def accept(self, jobs: Sequence[NewJob], *, actor: str, room: Sequence[Demand] = ()) -> list[Accepted]:
         """Accept all of them or none, in one transaction; the answer is in their order.
 
         An idempotency key that exists with the same body gives the id accepted before; with another body it raises
-        IdempotencyConflict and nothing is accepted. A job id that exists is treated alike.
+        IdempotencyConflict and nothing is accepted. A job id that exists is treated alike. `room`: limits on open
+        jobs that must be kept, else RateLimited.
         """
         hashes = {job.id: body_hash(job) for job in jobs}
         document = json.dumps([self._row(job, hashes[job.id]) for job in jobs], separators=(",", ":"))
         parameters = {"rows": document, "actor": actor}
-        if all(job.idempotency_key is None for job in jobs) and len(hashes) == len(jobs):
-            found = {r.id: r for r in rows(self.engine, "accept", parameters)}
+        if not room and all(job.idempotency_key is None for job in jobs) and len(hashes) == len(jobs):
+            with _storable():
+                found = {r.id: r for r in rows(self.engine, "accept", parameters)}
             if len(found) == len(jobs):
                 return [_accepted(job, found[job.id]) for job in jobs]
             # Ids that exist: a message seen twice. Fall through to compare bodies; what was new is accepted already.
         with connected(self.engine) as connection:
             connection = connection.execution_options(isolation_level="READ COMMITTED")
-            with connection.begin():
+            with _storable(), connection.begin():
+                check_room(connection, room)
                 new = {r.id: r for r in connection.exec_driver_sql(sql("accept"), parameters).all()}
                 known = self._known(connection, [j for j in jobs if j.id not in new])
                 return [
@@ -115,6 +126,8 @@ class JobStore:
         }
         if job.spec is not None:
             row["spec"] = dict(job.spec)
+        if job.send_to is not None:
+            row["send_to"] = job.send_to
         if job.flow is not None:
             row |= {"flow": str(job.flow), "step": job.step, "has_dependents": job.has_dependents}
             row["pending"] = len(job.depends_on)
@@ -135,12 +148,16 @@ class JobStore:
 
     # ---- running ---------------------------------------------------------------------------------------------
 
-    def claim(self, job_id: UUID, *, worker: str, lease_s: float, queue: str | None = None) -> Attempt | None:
+    def claim(
+        self, job_id: UUID, *, worker: str, lease_s: float, queue: str | None = None, alone: bool = True
+    ) -> Attempt | None:
         """The right to run the job for `lease_s` wall seconds; None: another has it, or it has ended.
 
-        `queue`: the one it was taken from; a job of another queue is not given.
+        `queue`: the one it was taken from; a job of another queue is not given. `alone`: the worker runs nothing
+        beside it; else no suspect is given.
         """
-        found = rows(self.engine, "claim", {"id": job_id, "worker": worker, "lease_s": lease_s, "queue": queue})
+        asked = {"id": job_id, "worker": worker, "lease_s": lease_s, "queue": queue, "alone": alone}
+        found = rows(self.engine, "claim", asked)
         if not found:
             return None
         r = found[0]
@@ -173,7 +190,13 @@ class JobStore:
 
     def finish(self, job_id: UUID, attempt: int, outcome: Outcome, *, worker: str) -> Finished | None:
         """Commit what an attempt came to, with its result and audit; None: the lease was lost, nothing was written."""
-        detail = {"model": outcome.model, "error_kind": outcome.error_kind, **_tokens(outcome.usage)}
+        detail = {
+            "model": outcome.model or None,
+            "model_digest": outcome.model_digest or None,
+            "simulated": outcome.simulated or None,
+            "error_kind": outcome.error_kind,
+            **_tokens(outcome.usage),
+        }
         parameters = {
             "id": job_id,
             "attempt": attempt,
@@ -192,7 +215,7 @@ class JobStore:
             "detail": json.dumps({k: v for k, v in detail.items() if v is not None}),
         }
         found = undisturbed(lambda: rows(self.engine, "finish", parameters))
-        return Finished(found[0].has_dependents) if found else None
+        return Finished(found[0].has_dependents, found[0].send_to) if found else None
 
     def release(self, job_id: UUID, attempt: int, *, worker: str, reason: str) -> bool:
         """Hand a running job back to the queue; it counts as neither a failure nor a crash."""
@@ -230,7 +253,7 @@ class JobStore:
                 "actor": actor,
                 "action": action,
                 "job_id": job_id,
-                "detail": json.dumps(dict(detail)),
+                "detail": _json(detail),
             },
         )
 
@@ -284,6 +307,7 @@ class JobStore:
             attempt=m["attempt"],
             failures=m["failures"],
             crashes=m["crashes"],
+            suspect=m["suspect"] or m["crashes"] > 0,
             arrived_at=m["arrived_at"],
             deadline_at=m["deadline_at"],
             started_at=started,
@@ -327,6 +351,8 @@ def body_hash(job: NewJob) -> str:
     ]
     if job.spec is not None:
         body.append(dict(job.spec))
+    if job.send_to is not None:
+        body.append({"send_to": job.send_to})
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -348,6 +374,27 @@ def _same(job: NewJob, digest: str, known: Mapping[tuple[str, str], tuple[UUID, 
         "which asked for something else.",
         remedy="Use another key for another request.",
     )
+
+
+@contextmanager
+def _storable() -> Iterator[None]:
+    """What Postgres cannot store is the caller's mistake, not a fault of ours: NUL in metadata, say."""
+    try:
+        yield
+    except DataError as e:
+        cause = str(e.orig).splitlines()[0][:200]
+        raise InvalidJob(f"Postgres cannot store the job: {cause}.", remedy="Is it text, without NUL?") from None
+
+
+def _json(detail: Mapping[str, Any]) -> str:
+    """As JSON that Postgres stores: a refused message's NUL or lone surrogate must not cost its entry in the audit."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, str):
+            return value.replace("\x00", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+        return value
+
+    return json.dumps({name: clean(value) for name, value in detail.items()})
 
 
 def _tokens(usage: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,8 @@ def _run(url: str, revision: str, *, up: bool) -> None:
                 config.attributes["connection"] = worker
                 try:
                     (command.upgrade if up else command.downgrade)(config, revision)
+                    if up:
+                        _after_restore(connection)
                 except CommandError as e:
                     raise InvalidSettings(
                         f"The database's tables are those of another hotset: {e}.",
@@ -69,6 +71,12 @@ def _run(url: str, revision: str, *, up: bool) -> None:
                     ) from e
     finally:
         engine.dispose()
+
+
+def _after_restore(connection: Connection) -> None:
+    """A database that came from another cluster (pg_restore): its audit goes on where it was (migration 0006)."""
+    if connection.exec_driver_sql("SELECT to_regproc('audit_after_restore') IS NOT NULL").scalar_one():
+        connection.exec_driver_sql("SELECT audit_after_restore()")
 
 
 def _config() -> Config:

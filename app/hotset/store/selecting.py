@@ -234,6 +234,17 @@ def not_retried(engine: Engine, ids: Sequence[UUID]) -> list[UUID]:
     return [i for i in ids if i not in replayed]
 
 
+def retryable(engine: Engine, ids: Sequence[UUID]) -> list[UUID]:
+    """Those of the jobs that no other job replays and whose prompt was not erased, in their order."""
+    left = not_retried(engine, ids)
+    if not left:
+        return []
+    with connected(engine) as connection:
+        query = "SELECT id FROM jobs WHERE id = ANY(%s) AND body_hash = ''"
+        erased = set(connection.exec_driver_sql(query, (left,)).scalars())
+    return [i for i in left if i not in erased]
+
+
 def ended_of(engine: Engine, ids: Collection[UUID], *, limit: int) -> list[UUID]:
     """Those of the jobs that have ended, at most so many: the first that did."""
     if not ids:

@@ -26,6 +26,7 @@ jobs = Table(
     Column("attempt", Integer),
     Column("failures", Integer),
     Column("crashes", Integer),
+    Column("suspect", Boolean),
     Column("worker", Text),
     Column("reply_to", Text),
     Column("cancel_reason", Text),

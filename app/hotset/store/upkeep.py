@@ -50,6 +50,13 @@ def expire(engine: Engine, *, actor: str, limit: int = 500) -> list[Ended]:
     ]
 
 
+def expire_hopeless(engine: Engine, ids: Sequence[UUID], *, lead_s: float, actor: str) -> list[Ended]:
+    """Of these jobs those that have not run and whose deadline is less than `lead_s` wall seconds away end as expired:
+    until then none of them could start."""
+    found = rows(engine, "expire_hopeless", {"ids": list(ids), "lead_s": lead_s, "actor": actor})
+    return [Ended(r.id, State.EXPIRED, r.reply_to, r.queue) for r in found]
+
+
 def take_untold(engine: Engine, *, limit: int = 500) -> list[Ended]:
     """Jobs that ended where nobody could tell who waits for them (cancelled, or failed with a dependency): the caller
     tells, and nobody else will."""

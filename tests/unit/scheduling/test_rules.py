@@ -435,6 +435,38 @@ def test_backlogs_held_elsewhere_count_for_less() -> None:
     assert load(answer(*queues, rest=(other("qwen"),))) == ("deep", ())
 
 
+def test_a_large_gpu_leaves_small_models_to_small_gpus_while_large_ones_have_more_work() -> None:
+    small = other("tiny")  # 3686 MiB: too small for the model below
+    models = {**MODELS, "deep": Model("deep", 6000, 6.0)}
+    big = replace(hot("tiny"), vram_mb=7373)
+    lanes = queue("tiny", lane(10, age=50, slack=5)), queue("deep", lane(10, age=1))
+    assert load(decide(snapshot(*lanes, gpu=big, rest=(small,), models=models))) == ("deep", ())
+    both = replace(big, residents=(*big.residents, Resident("deep", 6000, NOW - 100)))
+    first = runs(decide(snapshot(*lanes, gpu=both, rest=(small,), models=models)))
+    assert {model for model, _, _ in first} == {"deep"}
+    # The small work is more than the small GPU's part: the large one helps.
+    much = queue("tiny", lane(500, age=50, slack=5)), queue("deep", lane(1, age=1))
+    first = runs(decide(snapshot(*much, gpu=both, rest=(small,), models=models)))
+    assert {model for model, _, _ in first} == {"tiny"}
+    # Nobody is left behind for good.
+    overdue = queue("tiny", lane(10, age=700, slack=None)), lanes[1]
+    first = runs(decide(snapshot(*overdue, gpu=both, rest=(small,), models=models)))
+    assert first[0] == ("tiny", "normal", "overdue")
+
+
+def test_all_gpus_alike_leave_nothing_to_each_other() -> None:
+    gpu = hot("tiny")
+    lanes = queue("tiny", lane(10, slack=5)), queue("deep", lane(10))
+    assert {m for m, _, _ in runs(decide(snapshot(*lanes, gpu=gpu, rest=(other("tiny"),))))} == {"tiny"}
+
+
+def test_several_gpus_serve_by_age_sooner() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    lanes = queue("tiny", lane(1, age=10, slack=5)), queue("qwen", lane(1, age=40, slack=400))
+    assert runs(decide(snapshot(*lanes, gpu=gpu))) == [("tiny", "normal", "savable")]
+    assert runs(decide(snapshot(*lanes, gpu=gpu, rest=(other("deep"),)))) == [("qwen", "normal", "overdue")]
+
+
 def test_speed_divides_load_times() -> None:
     fast = hot("qwen", running={"qwen": 1}, since=300, speed=10.0)
     assert load(answer(queue("qwen", lane(40)), queue("deep", lane(slack=17)), gpu=fast)) is None

@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from hotset.broker import SUSPECT
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`task_id` names the job; `claim` is the broker's hold on the message, `queue` where it was taken from.
+    """`task_id` names the job; `claim` is the broker's hold on the message, `queue` and `lane` where it was
+    taken from.
 
     Of plain producers only: `args` and `kwargs`, `not_before` (Celery's eta), `links` (what Celery shall call with the
     answer: callbacks, errbacks, chain).
@@ -19,11 +22,17 @@ class Delivery:
     task_id: str
     claim: str
     queue: str
+    lane: str = ""
     args: Sequence[Any] = ()
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     not_before: datetime | None = None
     links: Mapping[str, Any] = field(default_factory=dict)
     chord: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether nothing runs beside it: what is granted from the suspects' lane."""
+        return self.lane == SUSPECT
 
     @property
     def plain(self) -> bool:

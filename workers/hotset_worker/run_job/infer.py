@@ -11,10 +11,12 @@ from typing import Any
 
 from hotset.errors import GenerationFailed, HotsetError, RunTimeout
 from hotset.jobs import Attempt, Outcome, State, next_attempt_in
-from hotset.models import Chunk, Prompt
+from hotset.models import Chunk, Prompt, canonical
+from hotset_worker.health import Silent
 from hotset_worker.run_job.tokens import TokenSender
 from hotset_worker.run_job.tools import Tools
 from hotset_worker.runs import ActiveRun
+from hotset_worker.watchdog import GRACE_S
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +24,12 @@ log = logging.getLogger(__name__)
 def infer(tools: Tools, run: ActiveRun, prepare: Callable[[], Prompt]) -> Outcome | None:
     """What the attempt came to; None when it is not for us to say (lease lost, handed back)."""
     model = ""
+    began: float | None = None
     try:
         prompt = prepare()
         model = prompt.model
+        run.model = canonical(model)
+        began = time.monotonic()
         with _TimeLimit(tools, run):
             return _stream(tools, run, prompt)
     except Exception as e:
@@ -35,11 +40,12 @@ def infer(tools: Tools, run: ActiveRun, prepare: Callable[[], Prompt]) -> Outcom
             case "cancelled":
                 return Outcome(State.CANCELLED, model=model, error_kind="JobCancelled", error=run.reason)
             case "timeout":
+                _note_silence(tools, run)
                 return _failed(tools, run.attempt, model, RunTimeout(run.reason))
-        if not isinstance(e, HotsetError):
-            log.exception("Job %s failed in an unforeseen way.", run.attempt.id)
-            e = HotsetError(f"{type(e).__name__}: {e}")
-        return _failed(tools, run.attempt, model, e)
+        error = _meaning(run, e)
+        if began is not None and time.monotonic() - began >= tools.first_token_timeout_s:
+            _note_silence(tools, run)
+        return _failed(tools, run.attempt, model, error)
 
 
 def _stream(tools: Tools, run: ActiveRun, prompt: Prompt) -> Outcome:
@@ -56,15 +62,19 @@ def _stream(tools: Tools, run: ActiveRun, prompt: Prompt) -> Outcome:
     )
     try:
         run.attach(generation)
+        run.waits(tools.first_token_timeout_s + GRACE_S)
         for chunk in generation:
             if first_at is None and (chunk.text or chunk.thinking):
                 first_at = time.monotonic()
+            if chunk.text or chunk.thinking or chunk.done:
+                run.spoke(tools.stall_timeout_s + GRACE_S)
             text.append(chunk.text)
             thinking.append(chunk.thinking)
             sender.add(chunk)
             last = chunk
         sender.flush()
     finally:
+        run.waits_until = float("inf")
         generation.close()
     if run.ended is not None or last is None or not last.done:
         raise GenerationFailed("The model's answer broke off.")
@@ -105,6 +115,21 @@ class _TimeLimit:
     def __exit__(self, *_: object) -> None:
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _meaning(run: ActiveRun, error: Exception) -> HotsetError:
+    if run.ended == "hung":
+        return GenerationFailed(f"{run.model} hung: {run.reason}.", remedy="`hotset doctor` probes each model.")
+    if isinstance(error, HotsetError):
+        return error
+    log.error("Job %s failed in an unforeseen way.", run.attempt.id, exc_info=error)
+    return HotsetError(f"{type(error).__name__}: {error}")
+
+
+def _note_silence(tools: Tools, run: ActiveRun) -> None:
+    """Its time was over before the first token: the owner asks whether the model generates at all."""
+    if run.spoke_at is None and run.model:
+        tools.tell_owner(Silent(run.model))
 
 
 def _failed(tools: Tools, attempt: Attempt, model: str, error: HotsetError) -> Outcome:

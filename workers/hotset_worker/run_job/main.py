@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from uuid import UUID
 
+from hotset.errors import StoreUnavailable
 from hotset.jobs import Attempt, Outcome, State
 from hotset_worker.events import Inferred
 from hotset_worker.run_job.delivery import Delivery, Ended
 from hotset_worker.run_job.infer import infer
 from hotset_worker.run_job.prepare import prepare
 from hotset_worker.run_job.receive import receive
-from hotset_worker.run_job.record import record
+from hotset_worker.run_job.record import note_dropped, record
 from hotset_worker.run_job.tools import Tools
 from hotset_worker.runs import ActiveRun
 
@@ -26,7 +28,7 @@ def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
     """
     try:
         job_id = receive(tools, delivery)
-        attempt = tools.store.claim(job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue)
+        attempt = _claim(tools, job_id, delivery)
         if attempt is None:
             # Cancelled or expired while it waited, published twice, or moved to its queue: all are normal.
             log.debug("Message %s has nothing to run.", delivery.task_id)
@@ -39,11 +41,25 @@ def run_job(tools: Tools, delivery: Delivery) -> Ended | None:
         tools.tell_owner(Inferred(delivery.claim, delivery.queue, None))
 
 
+def _claim(tools: Tools, job_id: UUID, delivery: Delivery) -> Attempt | None:
+    try:
+        return tools.store.claim(
+            job_id, worker=tools.worker, lease_s=tools.lease_s, queue=delivery.queue, alone=delivery.alone
+        )
+    except StoreUnavailable:
+        # It may be ours all the same, committed before Postgres died: the heartbeat finds out, and hands it back.
+        tools.runs.note_unclear(job_id)
+        raise
+
+
 def _attempt(tools: Tools, run: ActiveRun) -> Outcome | None:
     attempt = run.attempt
     tools.replies.started(attempt.reply_to, attempt.id, attempt.number, restarted=attempt.number > 1)
     began = time.monotonic()
     outcome = infer(tools, run, lambda: prepare(tools, attempt))
+    if outcome is not None and outcome.model:
+        # Before the owner hears that the run is over: it may evict the model.
+        outcome = replace(outcome, model_digest=tools.digest(outcome.model))
     run_s = (time.monotonic() - began) / tools.scale
     done = outcome is not None and outcome.state is State.SUCCEEDED
     tokens = int(outcome.usage.get("output_tokens") or 0) if outcome is not None else 0
@@ -80,11 +96,4 @@ def _hand_back(tools: Tools, attempt: Attempt, run: ActiveRun) -> None:
     if run.ended == "handed back":
         tools.store.release(attempt.id, attempt.number, worker=tools.worker, reason=run.reason)
     else:
-        log.warning("Job %s attempt %d lost its lease; its work is dropped.", attempt.id, attempt.number)
-        tools.store.note(
-            tenant=attempt.tenant,
-            actor=tools.worker,
-            action="dropped",
-            job_id=attempt.id,
-            detail={"attempt": attempt.number, "reason": "the lease was lost"},
-        )
+        note_dropped(tools, attempt)

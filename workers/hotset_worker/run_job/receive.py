@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid5
 
-from hotset.errors import BrokerUnavailable, InvalidJob, UsageError
+from hotset.errors import BrokerUnavailable, InvalidJob, Unavailable, UsageError
 from hotset.jobs import JOB_OPTIONS, NewJob, Routing, State
 from hotset.jobs.flows import check_places, fill, places
 from hotset.store import Accepted
@@ -23,6 +23,8 @@ ARGUMENTS = (*_BY_PLACE, *JOB_OPTIONS, "tenant")
 #: Celery's ids are UUIDs unless a producer chose otherwise; a job's always is.
 _NOT_UUIDS = UUID("6f1b7e52-9a0d-5a5e-8b0f-1d6f0c2f7a11")
 _LONGEST_ID = 255
+#: An error may quote what it was given.
+_LONGEST_REASON = 1000
 
 
 def job_of(task_id: str) -> UUID:
@@ -49,9 +51,20 @@ def receive(tools: Tools, delivery: Delivery) -> UUID:
             _accept(tools, delivery, job_id)
     except UsageError as e:
         log.error("Message %s was refused: %s", delivery.task_id[:_LONGEST_ID], e)
-        detail = {"reason": str(e), "task_id": delivery.task_id[:_LONGEST_ID]}
+        detail = {"reason": str(e)[:_LONGEST_REASON], "task_id": delivery.task_id[:_LONGEST_ID]}
         tools.store.note(tenant="default", actor=tools.worker, action="refused", job_id=job_id, detail=detail)
         raise
+    except Unavailable:
+        raise
+    except Exception as e:
+        # Nobody foresaw this message: it is refused and audited like the others, and costs no more than itself.
+        log.exception("Message %s was refused.", delivery.task_id[:_LONGEST_ID])
+        detail = {
+            "reason": f"it could not be understood: {type(e).__name__}",
+            "task_id": delivery.task_id[:_LONGEST_ID],
+        }
+        tools.store.note(tenant="default", actor=tools.worker, action="refused", job_id=job_id, detail=detail)
+        raise InvalidJob(f"The message could not be understood ({type(e).__name__}).") from e
     return job_id
 
 
@@ -91,7 +104,7 @@ def _routing(tools: Tools, job_id: UUID) -> Routing | None:
     if view is None or view.state is not State.QUEUED:
         return None
     return Routing(
-        view.id, view.agent, view.queue, view.tenant, view.priority, view.arrived_at, view.deadline_at, view.crashes > 0
+        view.id, view.agent, view.queue, view.tenant, view.priority, view.arrived_at, view.deadline_at, view.suspect
     )
 
 

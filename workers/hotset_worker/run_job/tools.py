@@ -34,3 +34,5 @@ class Tools:
     first_token_timeout_s: float
     stall_timeout_s: float
     simulated: bool
+    #: The revision of a model that is loaded; "": nobody knows.
+    digest: Callable[[str], str]

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from uuid import UUID
 
+from hotset import messaging
 from hotset.broker import Lanes, Replies
-from hotset.errors import Unavailable
-from hotset.store import JobStore, retention
+from hotset.errors import StoreUnavailable, Unavailable
+from hotset.store import JobStore, anchors, retention, seals
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
+from hotset.store.engine import is_forbidden
+from hotset.store.jobs import Ended
 from hotset_worker import foresight, learning, ledger
 from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
+from hotset_worker.hopeless import Hopeless
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
 from hotset_worker.upkeep.memory import MemoryUpkeep
@@ -32,21 +37,28 @@ class Upkeep:
     lanes: Lanes
     replies: Replies
     lease_s: float
+    heartbeat_s: float
     relay_after_s: float
     max_crashes: int
     keep_jobs_days: int
     keep_audit_months: int
+    keep_messages_days: int
     learned: Learned
     ledger: Ledger
     foresight: Foresight
+    hopeless: Hopeless | None
+    audit_seal_s: float
+    audit_anchor: Path | None
 
     def tasks(self) -> list[tuple[float, Callable[[], None]]]:
         """(interval, task)."""
         return [
             (0.5, self.relay),
             (0.5, self.tell),
+            (1.0, self.write_down_refused),
             (1.0, self.reap),
             (1.0, self.expire),
+            (1.0, self.expire_hopeless),
             (1.0, self.restore_claims),
             (ledger.WRITE_S, self.write_swaps),
             (ledger.WRITE_SLOTS_S, self.write_slots),
@@ -56,6 +68,8 @@ class Upkeep:
             (3600.0, self.trim_ledger),
             (20.0, self.compare_with_broker),
             (10.0, self.remove_old_jobs),
+            (10.0, self.remove_old_messages),
+            (self.audit_seal_s, self.seal_audit),
             (3600.0, self.drop_old_months),
             (3600.0, self.make_partitions),
         ]
@@ -74,7 +88,17 @@ class Upkeep:
 
     def expire(self) -> None:
         """Jobs that waited longer than their queue timeout."""
-        for job in store.expire(self.store.engine, actor=self.worker):
+        self._ended(store.expire(self.store.engine, actor=self.worker))
+
+    def expire_hopeless(self) -> None:
+        """Jobs that cannot start by their deadline any more, if the user wants to be told early."""
+        if self.hopeless is not None:
+            for jobs in self.hopeless.expire(self.store.engine, actor=self.worker):
+                self._ended(jobs)
+
+    def _ended(self, jobs: Iterable[Ended]) -> None:
+        """Jobs that ended while they waited: out of their lanes; who waits for them is told."""
+        for job in jobs:
             self.lanes.remove(job.queue or "", job.id)
             self.replies.ended(job.reply_to, job.id, job.state)
 
@@ -83,6 +107,18 @@ class Upkeep:
         while ended := store.take_untold(self.store.engine):
             for job in ended:
                 self.replies.ended(job.reply_to, job.id, job.state)
+
+    def write_down_refused(self) -> None:
+        """Messages that were put into quarantine are audited: where they lay, why, their size and hash, no content."""
+        while traces := self.lanes.take_put_aside():
+            for i, trace in enumerate(traces):
+                try:
+                    self.store.note(
+                        tenant="default", actor=self.worker, action="message-quarantined", job_id=None, detail=trace
+                    )
+                except Unavailable:
+                    self.lanes.return_put_aside(traces[i:])
+                    raise
 
     def restore_claims(self) -> None:
         """Claims of workers that died between the broker and the database."""
@@ -104,6 +140,23 @@ class Upkeep:
         engine, days = self.store.engine, self.keep_jobs_days
         while retention.remove_batch(engine, actor=self.worker, keep_days=days).jobs and time.monotonic() < until:
             pass
+
+    def remove_old_messages(self) -> None:
+        """Messages that ended longer ago than they are kept; for a second at most."""
+        until = time.monotonic() + 1.0
+        engine, days = self.store.engine, self.keep_messages_days
+        while messaging.remove_batch(engine, actor=self.worker, keep_days=days) and time.monotonic() < until:
+            pass
+
+    def seal_audit(self) -> None:
+        """What is final of the audit gets its hash, which is written where the database's owner cannot reach."""
+        # Each worker comes by once in that time; the last seal may be another's, a moment old. A second at most: the
+        # other tasks have to be done.
+        sealed = seals.seal(self.store.engine, by=self.worker, every_s=0.9 * self.audit_seal_s, for_s=1.0)
+        for one in sealed:
+            log.info("Audit sealed: batch %d, %d rows, head %s", one.number, one.entries, one.hash.hex())
+        if self.audit_anchor is not None:
+            anchors.append(self.audit_anchor, sealed)
 
     def drop_old_months(self) -> None:
         """Months of the audit that are older than they are kept."""
@@ -143,8 +196,13 @@ class UpkeepThread(Background):
     """Runs the tasks until it is stopped. A server that is away is waited for."""
 
     def __init__(self, upkeep: Upkeep | MemoryUpkeep, name: str = "hotset-upkeep") -> None:
+        self._upkeep = upkeep
         self._tasks = upkeep.tasks()
         self._last_words = upkeep.last_words()
+        self._reap_from = float("-inf")
+        self._forbidden: set[Callable[[], None]] = set()
+        #: Tasks whose server was away when they were tried last.
+        self._waiting: set[Callable[[], None]] = set()
         super().__init__(name)
 
     def stop(self) -> None:
@@ -159,14 +217,33 @@ class UpkeepThread(Background):
             for i, (interval, task) in enumerate(self._tasks):
                 if now >= due[i]:
                     due[i] = now + interval
-                    self._once(task)
+                    if task not in self._forbidden and not (self._reaps(task) and now < self._reap_from):
+                        self._once(task)
             self._stopping.wait(max(0.01, min(due.values()) - time.monotonic()))
 
-    @staticmethod
-    def _once(task: Callable[[], None]) -> None:
+    def _reaps(self, task: Callable[[], None]) -> bool:
+        return isinstance(self._upkeep, Upkeep) and task == self._upkeep.reap
+
+    def _once(self, task: Callable[[], None]) -> None:
         try:
             task()
         except Unavailable as e:
-            log.warning("Upkeep %s waits: %s", task.__name__, e)
-        except Exception:
-            log.exception("Upkeep %s failed; it is tried again.", task.__name__)
+            # Said once, and once that it is over: not a dozen lines a second for as long as a server is away.
+            if not self._waiting:
+                log.warning("Upkeep (%s) waits: %s", task.__name__, e)
+            self._waiting.add(task)
+            if isinstance(e, StoreUnavailable) and isinstance(self._upkeep, Upkeep):
+                # Nobody could renew a lease meanwhile: who lives shall have the time to say so.
+                self._reap_from = time.monotonic() + 2 * self._upkeep.heartbeat_s
+        except Exception as e:
+            if not is_forbidden(e):
+                log.exception("Upkeep %s failed; it is tried again.", task.__name__)
+                return
+            # Not a fault: workers need not have the right to delete. Somebody else has to.
+            self._forbidden.add(task)
+            log.warning("Upkeep %s is not for this database role; it is left to who may.", task.__name__)
+        else:
+            if task in self._waiting:
+                self._waiting.discard(task)
+                if not self._waiting:
+                    log.warning("Upkeep goes on.")

@@ -21,8 +21,8 @@ for _, claim in ipairs(claims) do
     end
     if redis.call('HEXISTS', 'hs:message:' .. queue, id) == 0 then
       put(queue, lane, id, arrived, due, tenant, agent, message)
+      restored = restored + 1
     end
-    restored = restored + 1
   end
   redis.call('HDEL', 'hs:unacked', claim)
   redis.call('ZREM', 'hs:unacked:index', claim)

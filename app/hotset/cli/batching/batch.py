@@ -168,7 +168,7 @@ class Batch:
         lines = [self._todo[i] for i in range(min(_CHUNK, self._window - len(self._open), len(self._todo)))]
         rows = [self._row(line) for line in lines]
         try:
-            jobs = self._client.submit_many(rows)
+            jobs = self._client.submit_many(rows, wait=True)
         except InvalidBatch:
             self._submit_singly(lines, rows)
             return
@@ -180,7 +180,7 @@ class Batch:
         """A key of these lines belongs to a job that asked for something else: which one is found out."""
         for line, row in zip(lines, rows, strict=True):
             try:
-                job = self._client.submit_many([row])[0]
+                job = self._client.submit_many([row], wait=True)[0]
             except InvalidBatch as e:
                 cause = str(e.__cause__ or e)
                 if not self._skip_bad:

@@ -84,8 +84,8 @@ def _connections(connection: Connection, world: World) -> Finding:
     allowed = int(str(_setting(connection, "max_connections")))
     allowed -= int(str(_setting(connection, "superuser_reserved_connections")))
     used = _value(connection, "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'")
-    # A worker's pool holds slots + 3 and may double for a moment.
-    needed = sum(2 * (gpu.slots + 3) for gpu in world.fleet.gpus) + _CLIENTS
+    # A worker's pools hold slots + 3, and one for its leases; they may double for a moment.
+    needed = sum(2 * (gpu.slots + 4) for gpu in world.fleet.gpus) + _CLIENTS
     shown = f"{used} of {allowed} in use; this fleet may need {needed}"
     if used >= allowed - 1:
         return failed(name, shown, "Raise max_connections, or close what holds them (see pg_stat_activity).")

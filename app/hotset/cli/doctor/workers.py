@@ -22,7 +22,7 @@ _SEEN = (
     "SELECT DISTINCT application_name FROM pg_stat_activity "
     "WHERE datname = current_database() AND application_name LIKE 'hotset-worker %%'"
 )
-_NAMED = re.compile(r"hotset-worker (?P<worker>(?P<gpu>.+?)@.+:\d+)")
+_NAMED = re.compile(r"hotset-worker (?P<worker>(?P<gpu>.+?)@.+:\d+(-[0-9a-f]+)?)")
 
 
 def check_workers(world: World) -> Iterator[Finding]:
@@ -61,6 +61,12 @@ def worker_faults(gpu: Gpu, state: GpuState, server: Server | None, scale: float
             f"it runs with {state.slots} slots and {state.vram_mb:,.0f} MiB, the fleet file says {gpu.slots} and "
             f"{gpu.vram_mb:,.0f}",
             "Restart the worker: it was started with another fleet file.",
+        )
+    for model, why in state.unhealthy.items():
+        yield failed(
+            name,
+            f"{model} is loaded and generates nothing, so it gets no jobs: {why}",
+            "Restart the model server; with HOTSET_MODEL_SERVER_RESTART the worker does it by itself.",
         )
     if state.version and state.version != __version__:
         yield warning(name, f"it is hotset {state.version}, this is {__version__}", "Bring both to one version.")

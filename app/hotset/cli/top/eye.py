@@ -69,7 +69,7 @@ class Moment:
     def as_object(self) -> dict[str, Any]:
         """As `--json` prints it."""
         minutes = self.pulse.within_s / 60.0
-        done = sum(n for how, n in self.pulse.ended.items() if how not in ("retry", "crash"))
+        done = sum(n for how, n in self.pulse.ended.items() if how not in ("retry", "crash", "shared-crash"))
         return {
             "at": self.at,
             "simulated": self.simulated,

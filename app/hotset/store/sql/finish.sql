@@ -1,5 +1,6 @@
 -- jobs, results, audit: end an attempt, in one statement. No row: the lease was lost, another attempt has the job.
--- What depends on the job is released or ended by a trigger (migration 0002), in the same transaction.
+-- What depends on the job is released or ended by a trigger (migration 0002), and its answer put into the inbox that it
+-- names by another (0008), in the same transaction.
 WITH ended AS (
     UPDATE jobs
     SET state = %(state)s, lease_until = NULL, error_kind = %(error_kind)s, error = %(error)s,
@@ -9,7 +10,7 @@ WITH ended AS (
                           ELSE not_before END,
         published_at = CASE WHEN %(state)s = 'scheduled' THEN NULL ELSE published_at END
     WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'running'
-    RETURNING id, tenant, attempt, state, reply_to, has_dependents
+    RETURNING id, tenant, attempt, state, reply_to, has_dependents, send_to
 ), kept AS (
     INSERT INTO results (job_id, attempt, text, thinking, model, simulated, usage, timings)
     SELECT id, attempt, %(text)s, %(thinking)s, %(model)s, %(simulated)s, %(usage)s::jsonb, %(timings)s::jsonb
@@ -20,4 +21,4 @@ WITH ended AS (
            %(detail)s::jsonb
     FROM ended
 )
-SELECT id, has_dependents FROM ended
+SELECT id, has_dependents, send_to FROM ended

@@ -22,7 +22,7 @@ CROSS JOIN LATERAL (
         SELECT a.attempt, min(a.at) FILTER (WHERE a.action = 'claim') AS began,
                min(a.actor) FILTER (WHERE a.action = 'claim') AS worker,
                max(a.at) FILTER (WHERE a.action IN ('succeeded', 'failed', 'cancelled', 'quarantined', 'retry',
-                                                    'crash', 'release')) AS ended
+                                                    'crash', 'shared-crash', 'release')) AS ended
         FROM audit a
         WHERE a.job_id = c.id AND a.at >= c.came_at - interval '1 second' AND a.attempt > 0
         GROUP BY a.attempt

@@ -8,8 +8,8 @@ leakproof. Names and numbers, which vectors tell apart badly, are found by equal
 
 from alembic import op
 
-revision = "0008"
-down_revision = "0005"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 

@@ -13,7 +13,9 @@ from hotset.errors import UsageError, did_you_mean
 
 
 class NodeFile:
-    """One file; `what` says in errors what kind it is."""
+    """One file; `what` says in errors what kind it is, `refusal` is the error's class."""
+
+    refusal: type[UsageError] = UsageError
 
     def __init__(self, path: Path, what: str) -> None:
         self.path = path
@@ -21,14 +23,14 @@ class NodeFile:
 
     def error(self, node: yaml.Node | int, what: str, fix: str) -> UsageError:
         line = node if isinstance(node, int) else node.start_mark.line + 1
-        return UsageError(f"{self.path}:{line}: {what};", remedy=fix[0].lower() + fix[1:])
+        return self.refusal(f"{self.path}:{line}: {what};", remedy=fix[0].lower() + fix[1:])
 
     def root(self) -> yaml.Node:
         """The top of the file. Raises UsageError if it cannot be read or is not YAML."""
         try:
             root = yaml.compose(self.path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
         except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
+            raise self.refusal(
                 f"{self.path} cannot be read: {error}.", remedy=f"Give the path of {self._what}, UTF-8 text."
             ) from None
         except yaml.MarkedYAMLError as error:
