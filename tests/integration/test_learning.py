@@ -75,7 +75,11 @@ def test_after_a_few_jobs_estimates_are_right_and_a_restart_keeps_them(stack: St
     assert client.submit(COMPLEX, "x", options=OPTIONS).result(timeout=120)
     eventually(lambda: known(client.engine)[Key("run", "deepseek")].count == 7, within_s=15)
     assert reckoned().run_s("deepseek") <= learned.run_s("deepseek")
-    eventually(lambda: ledger.swaps(client.engine)[0].jobs_served == swaps[0].jobs_served + 1, within_s=15)
+    eventually(
+        lambda: ledger.swaps(client.engine)[0].jobs_served == swaps[0].jobs_served + 1,
+        within_s=15,
+        message=lambda: f"{swaps}\n\n{ledger.swaps(client.engine)}\n\n{stack.log()}",
+    )
     assert [s.id for s in ledger.swaps(client.engine)] == [s.id for s in swaps]
 
 

@@ -15,6 +15,8 @@ CLASSES = {name: cls for name, cls in vars(errors).items() if inspect.isclass(cl
 MAKE: dict[str, Callable[[], HotsetError]] = {
     "UnknownAgent": lambda: errors.UnknownAgent("ab", ["abc"]),
     "UnknownJob": lambda: errors.UnknownJob("j1"),
+    "UnknownMessage": lambda: errors.UnknownMessage("m1"),
+    "LeaseLost": lambda: errors.LeaseLost("m1"),
     "InvalidBatch": lambda: errors.InvalidBatch(3, "The prompt is empty.", ["j1", "j2"]),
     "GenerationFailed": lambda: errors.GenerationFailed("It broke.", status=500, retryable=False, remedy="Look."),
     "RateLimited": lambda: errors.RateLimited("Too much.", retry_after_s=2.5),
@@ -55,7 +57,7 @@ RETRYABLE = {
     "RateLimited",
     "ResultTimeout",
 }
-FAILED_THOUGH_USAGE = {"UnknownJob", "IdempotencyConflict", "IllegalTransition"}
+FAILED_THOUGH_USAGE = {"UnknownJob", "UnknownMessage", "IdempotencyConflict", "IllegalTransition"}
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

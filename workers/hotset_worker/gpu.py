@@ -122,6 +122,8 @@ class Owner:
         self._failed_until: dict[str, tuple[float, int]] = {}
         self._reason = ""
         self._server_error: str | None = None
+        # Whether the model server has said what it holds: before that, all VRAM looks free and every model cold.
+        self._met = False
         self._evicting = False
         self._hands = Hands(gpu.name, server, self.tell)
         self._health = Health(gpu.name, probe=self._probe, spoke_since=spoke_since, tell=self.tell, restart=restart)
@@ -213,7 +215,8 @@ class Owner:
                 return self._hot.switch is not None
             case Seen(loaded, sequence, error):
                 self._note_health(error)
-                return self._believe(loaded, sequence)
+                first, self._met = not self._met, self._met or error is None
+                return self._believe(loaded, sequence) or (first and self._met)
             case Switched():
                 self._switched(event)
             case Silent():
@@ -267,7 +270,7 @@ class Owner:
         if paused is None or self._gpu.name in paused.gpus:
             self.books.waiting = 0
             return  # what runs ends; what waits is for other GPUs
-        if self._health.stands_still(self._probed_models()):
+        if not self._met or self._health.stands_still(self._probed_models()):
             return
         if (news := self.books.news()) is not None:
             self._models, self._run_s = news

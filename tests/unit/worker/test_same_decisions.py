@@ -273,3 +273,20 @@ def test_the_worker_and_the_simulator_load_and_start_the_same(
     assert answers.count("Load") == sum(what == "load" for _, what, _ in done)
     for each in recorded:
         assert each.again() == each.answer
+
+
+def test_a_worker_that_starts_beside_a_loaded_model_asks_before_it_decides(
+    broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before the model server has said what it holds, all VRAM looks free and every model cold."""
+    (queue_of,) = [q for q in FLEET.queues.values() if q.tier == "complex"]
+    job = replace(poisson(0.5, 1, 1, fleet=FLEET)[0], queue=queue_of.name, arrive_s=0.0)
+    log = DecisionLog(tmp_path / "decisions.jsonl", FLEET.gpus[0].name, Options())
+    world = World(FLEET, [job], log, "balanced", broker_url)
+    world._server._ready_at[queue_of.model] = -10.0
+    for name, module in list(sys.modules.items()):
+        if name.startswith("hotset_worker.") and getattr(module, "time", None) is time:
+            monkeypatch.setattr(module, "time", world.clock)
+    world.run()
+    log.close()
+    assert world.happened == [(0.0, "start", job.id)] and world._owner._hot.swaps == 0
