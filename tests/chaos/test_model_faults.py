@@ -15,10 +15,10 @@ import pytest
 import redis
 
 from auditor import conserved
-from hotset import Client
+from hotset import Client, Job
 from hotset.broker import Board
 from hotset.embedded.valkey import free_port
-from hotset.jobs import State
+from hotset.jobs import JobView, State
 from hotset.models import canonical
 from stack import PATIENCE, Stack, eventually
 
@@ -113,6 +113,14 @@ def show(**figures: object) -> None:
     print(json.dumps(figures))
 
 
+def shown(fault: str, agree_s: float, jobs: list[Job]) -> list[JobView]:
+    """The jobs as they ended, with what the fault cost them printed."""
+    views = [job.view for job in jobs]
+    failures, attempts = [v.failures for v in views], [v.attempt for v in views]
+    show(fault=fault, agree_s=round(agree_s, 2), failures=failures, attempts=attempts)
+    return views
+
+
 @pytest.mark.parametrize("fault", IN_A_RUN)
 def test_a_run_that_fails_is_tried_again_and_succeeds(served: Served, fault: str) -> None:
     client = served.client
@@ -124,13 +132,7 @@ def test_a_run_that_fails_is_tried_again_and_succeeds(served: Served, fault: str
     served.switch()
     for job in jobs:
         job.result(timeout=PATIENCE * 40)
-    views = [job.view for job in jobs]
-    show(
-        fault=fault,
-        agree_s=round(agree_s, 2),
-        failures=[v.failures for v in views],
-        attempts=[v.attempt for v in views],
-    )
+    views = shown(fault, agree_s, jobs)
     assert max(v.failures for v in views) >= 1
     assert not any(v.crashes for v in views), "the worker lived"
     assert all(v.attempt == v.failures + 1 for v in views)
@@ -152,13 +154,7 @@ def test_a_load_that_fails_costs_no_job_an_attempt(served: Served, fault: str) -
     served.switch()
     for job in jobs:
         job.result(timeout=PATIENCE * 90)
-    views = [job.view for job in jobs]
-    show(
-        fault=fault,
-        agree_s=round(agree_s, 2),
-        failures=[v.failures for v in views],
-        attempts=[v.attempt for v in views],
-    )
+    views = shown(fault, agree_s, jobs)
     assert [(v.attempt, v.failures, v.crashes) for v in views] == [(1, 0, 0)] * 3
     served.agree_s()
 

@@ -191,9 +191,9 @@ def test_rolling_restarts_with_hostile_payloads_and_waiting_clients(stack: Stack
     with ThreadPoolExecutor(CLIENTS) as pool:
         waiters = [pool.submit(job.result, 600) for job in stuck]
         eventually(lambda: client._listener.waiting == CLIENTS, within_s=30)
-        time.sleep(1.0)
+        time.sleep(1.0)  # what a waiter asks when it begins is over
         before = queries
-        time.sleep(5.0)
+        time.sleep(5.0)  # the window that is measured
         idle = queries - before
         stack.worker("gpu0")
         assert all(waiter.result().text for waiter in waiters)

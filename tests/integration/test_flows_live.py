@@ -19,19 +19,6 @@ S = State.SUCCEEDED
 step = hotset.step
 
 
-@pytest.fixture(scope="module")
-def served(module_stack: Stack) -> Stack:
-    module_stack.fleet().worker()
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def client(served: Stack) -> hotset.Client:
-    client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
-    return client
-
-
 def test_a_flow_runs_and_passes_its_answers_on(client: hotset.Client) -> None:
     flow = hotset.chain(
         (LIGHT, "first"),

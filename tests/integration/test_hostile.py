@@ -26,19 +26,6 @@ MANY = 200_000
 
 
 @pytest.fixture(scope="module")
-def served(module_stack: Stack) -> Stack:
-    module_stack.fleet().worker()
-    return module_stack
-
-
-@pytest.fixture(scope="module")
-def client(served: Stack) -> hotset.Client:
-    client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
-    return client
-
-
-@pytest.fixture(scope="module")
 def broker(served: Stack) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(served.env["HOTSET_BROKER_URL"]) as connection:
         yield connection

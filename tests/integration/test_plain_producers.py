@@ -31,22 +31,8 @@ SECRET = "the secret sauce"
 
 
 @pytest.fixture(scope="module")
-def served(module_stack: Stack) -> Stack:
-    """One worker for all tests here: each looks at its own jobs only."""
-    module_stack.fleet().worker()
-    return module_stack
-
-
-@pytest.fixture(scope="module")
 def broker(served: Stack) -> str:
     return served.env["HOTSET_BROKER_URL"]
-
-
-@pytest.fixture(scope="module")
-def client(served: Stack) -> hotset.Client:
-    client = served.client()
-    assert client.submit(LIGHT, "the worker is up").result(timeout=120)
-    return client
 
 
 @pytest.fixture

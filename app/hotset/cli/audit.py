@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hotset.cli import audit_seals
-from hotset.cli.jobs import Tenant
 from hotset.cli.output import AsJson, note, print_json, table
+from hotset.cli.selecting import Tenant
 
 if TYPE_CHECKING:
     from hotset.jobs.filters import AuditFilter

@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hotset.cli.jobs import (
+from hotset.cli.output import AsJson, note, print_json, table
+from hotset.cli.selecting import (
     Agent,
     ErrorKind,
     JobIds,
+    Limit,
     Metadata,
     OneTenant,
     Queue,
@@ -23,7 +25,6 @@ from hotset.cli.jobs import (
     retried,
     shown_time,
 )
-from hotset.cli.output import AsJson, note, print_json, table
 
 if TYPE_CHECKING:
     from hotset.jobs import JobView
@@ -43,7 +44,7 @@ def dead(
     until: Until = None,
     error_kind: ErrorKind = None,
     metadata: Metadata = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 50,
+    limit: Limit = 50,
     retry: Annotated[bool, typer.Option("--retry", help="Run them again: those named, or all that match.")] = False,
     yes: Yes = False,
     as_json: AsJson = False,

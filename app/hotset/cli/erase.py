@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import getpass
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hotset.cli.output import AsJson, note, print_json
+from hotset.cli.selecting import Yes, confirm
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -29,7 +29,7 @@ def erase(
     ] = None,
     job: Annotated[list[str] | None, typer.Option("--job", metavar="ID", help="This job; repeatable.")] = None,
     reason: Annotated[str | None, typer.Option(help="Kept in the audit.")] = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")] = False,
+    yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Erase prompts, answers, options and metadata of jobs that have ended, and their tokens in the cache. For good.
@@ -58,7 +58,8 @@ def erase(
     engine = make_engine(settings.database_url.get_secret_value(), application="hotset-erase", pool_size=1)
     try:
         there = erasure.look(engine, tenant=tenant, ids=ids)
-        _confirm(there.jobs - there.erased, tenant, yes=yes)
+        if left := there.jobs - there.erased:
+            confirm(f"erase {left:,} job{'' if left == 1 else 's'} of tenant {tenant!r} for good", yes=yes)
         actor = f"{getpass.getuser()} (hotset erase)"
         done = erasure.erase(engine, tenant=tenant, ids=ids, actor=actor, reason=reason)
         messages = erase_tenant(engine, tenant=tenant, actor=actor) if ids is None else 0
@@ -93,16 +94,3 @@ def _forget_tokens(engine: Engine, settings: Settings, tenant: str, ids: Collect
     finally:
         cache.close()
     return len(jobs)
-
-
-def _confirm(count: int, tenant: str, *, yes: bool) -> None:
-    from hotset.errors import UsageError
-
-    if yes or not count:
-        return
-    what = f"erase {count:,} job{'' if count == 1 else 's'} of tenant {tenant!r} for good"
-    if not sys.stdin.isatty():
-        raise UsageError(f"This would {what}.", remedy="Add --yes to do it without a question.")
-    if not typer.confirm(f"{what.capitalize()}?", err=True):
-        note("Nothing was done.")
-        raise typer.Exit(1)

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hotset.cli.completion import complete_agents, complete_queues, complete_states
+from hotset.cli.dead import dead
 from hotset.cli.output import SIMULATED, AsJson, note, print_json, seconds, table
+from hotset.cli.selecting import (
+    Agent,
+    ErrorKind,
+    JobIds,
+    Limit,
+    Metadata,
+    OneTenant,
+    Queue,
+    Since,
+    States,
+    Tenant,
+    Until,
+    Yes,
+    as_object,
+    check_agent,
+    confirm_jobs,
+    counting,
+    filter_of,
+    ids_or_filters,
+    retried,
+    shown_time,
+)
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from hotset.client import Client, Eta
     from hotset.jobs import JobView
-    from hotset.jobs.filters import JobFilter
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="The job's id.")]
-JobIds = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of jobs.")]
-States = Annotated[
-    str | None,
-    typer.Option(
-        "--state", help="In these states, with commas; or open, waiting, ended.", autocompletion=complete_states
-    ),
-]
-Agent = Annotated[str | None, typer.Option("--agent", help="Of this agent.", autocompletion=complete_agents)]
-Queue = Annotated[str | None, typer.Option("--queue", help="In this queue.", autocompletion=complete_queues)]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant (default: yours); '*' is all of them.")]
-OneTenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant (default: yours).")]
-Since = Annotated[str | None, typer.Option("--since", help="Arrived since: 1h (ago), 2d, 2026-01-31T08:00Z.")]
-Until = Annotated[str | None, typer.Option("--until", help="Arrived before: as --since.")]
-ErrorKind = Annotated[str | None, typer.Option("--error-kind", help="Ended with this error: RunTimeout, Crashed ...")]
-Metadata = Annotated[list[str] | None, typer.Option("--metadata", help="With this metadata, name=value; repeatable.")]
 All = Annotated[bool, typer.Option("--all", help="All that match the filters, or all there are.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 
 _REASON = "cancelled with `hotset jobs cancel`"
 _LOOK_S = 0.5
@@ -47,8 +49,6 @@ _WATCHED = 1000
 
 
 def add_to(app: typer.Typer) -> None:
-    from hotset.cli.dead import dead
-
     group = typer.Typer(
         no_args_is_help=True, rich_markup_mode=None, help="The jobs: list, show, watch, cancel, retry, dead letters."
     )
@@ -70,7 +70,7 @@ def list_jobs(
     until: Until = None,
     error_kind: ErrorKind = None,
     metadata: Metadata = None,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")] = 50,
+    limit: Limit = 50,
     after: Annotated[
         str | None, typer.Option(metavar="ID", help="The next page: older than this job, the last of the page before.")
     ] = None,
@@ -241,8 +241,8 @@ def cancel(
         if job_ids:
             _cancel_named(client, job_ids, reason, as_json=as_json)
             return
-        _confirm(client.count_open(wanted), "cancel", yes=yes)
-        with _counting("Cancelled") as progress:
+        confirm_jobs("cancel", client.count_open(wanted), yes=yes)
+        with counting("Cancelled") as progress:
             ended, asked = client.cancel_all(wanted, reason=reason, progress=progress)
     if as_json:
         print_json({"cancelled": ended, "asked": asked})
@@ -285,31 +285,6 @@ def retry(
         retried(client, [parse_id(i) for i in job_ids or ()], wanted, yes=yes, as_json=as_json)
 
 
-def retried(client: Client, ids: Sequence[UUID], wanted: JobFilter, *, yes: bool, as_json: bool) -> None:
-    """Retry the jobs named, or all that match, and say which new ones that made."""
-    if ids:
-        # Every name is looked up before any is retried.
-        new = client.retry_named([client.get(i).id for i in ids])
-    else:
-        _confirm(client.count_retryable(wanted), "retry", yes=yes)
-        with _counting("Retried") as progress:
-            new = client.retry_all(wanted, progress=progress)
-    made = [{"id": job.id, "replay_of": str(job.view.replay_of)} for job in new]
-    if as_json:
-        print_json(made)
-    elif made:
-        typer.echo(table(("job", "replay of"), [(m["id"], m["replay_of"]) for m in made]))
-    else:
-        note("There is nothing to retry.")
-
-
-def as_object(view: JobView) -> dict[str, Any]:
-    """A job as JSON shows it: names, ids and states as texts."""
-    from dataclasses import asdict
-
-    return {**asdict(view), "id": str(view.id), "priority": view.priority.label, "state": str(view.state)}
-
-
 def _cancel_named(client: Client, job_ids: Sequence[str], reason: str, *, as_json: bool) -> None:
     jobs = [client.job(i) for i in job_ids]  # every name is looked up before any is cancelled
     done: list[dict[str, Any]] = []
@@ -326,69 +301,6 @@ def _cancel_named(client: Client, job_ids: Sequence[str], reason: str, *, as_jso
         print_json(done)
     if not all(d["changed"] for d in done):
         raise typer.Exit(1)
-
-
-def filter_of(
-    state: str | None,
-    agent: str | None,
-    queue: str | None,
-    tenant: str | None,
-    since: str | None,
-    until: str | None,
-    error_kind: str | None,
-    metadata: list[str] | None,
-) -> JobFilter:
-    from hotset.jobs.filters import JobFilter, parse_metadata, parse_states, parse_time
-
-    now = datetime.now(UTC)
-    return JobFilter(
-        states=parse_states(state) if state else frozenset(),
-        agent=agent,
-        queue=queue,
-        tenant=tenant,
-        since=parse_time(since, "--since", now) if since else None,
-        until=parse_time(until, "--until", now) if until else None,
-        error_kind=error_kind,
-        metadata=parse_metadata(metadata or ()),
-    )
-
-
-def check_agent(client: Client, agent: str | None) -> None:
-    """A mistyped name would find nothing in silence."""
-    if agent is not None:
-        client.registry.get(agent)
-
-
-def ids_or_filters(job_ids: Sequence[str] | None, every: bool, wanted: JobFilter, verb: str) -> None:
-    from hotset.errors import UsageError
-
-    if job_ids and (every or wanted.selective):
-        raise UsageError("Ids and filters are given.", remedy="Give ids, or filters, not both.")
-    if not job_ids and not every and not wanted.selective:
-        raise UsageError(f"Which jobs shall I {verb}?", remedy="Give ids, or filters, or --all.")
-
-
-def _confirm(count: int, verb: str, *, yes: bool) -> None:
-    from hotset.errors import UsageError
-
-    if yes or not count:
-        return
-    jobs = f"{count:,} jobs" if count != 1 else "1 job"
-    if not sys.stdin.isatty():
-        raise UsageError(f"This would {verb} {jobs}.", remedy="Add --yes to do it without a question.")
-    if not typer.confirm(f"{verb.capitalize()} {jobs}?", err=True):
-        note("Nothing was done.")
-        raise typer.Exit(1)
-
-
-@contextlib.contextmanager
-def _counting(verb: str) -> Iterator[Callable[[int], None]]:
-    """Says how far it is, on a terminal only, on a line that is gone at the end."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    yield lambda done: typer.echo(f"\r{verb} {done:,} ...", nl=False, err=True)
-    typer.echo("\r\x1b[2K", nl=False, err=True)
 
 
 def _say_change(view: JobView, *, as_json: bool) -> None:
@@ -416,7 +328,3 @@ def _eta(client: Client, view: JobView) -> Eta | None:
 
 def _entry(row: dict[str, Any]) -> dict[str, Any]:
     return {k: row[k] for k in ("at", "action", "actor", "attempt", "detail")}
-
-
-def shown_time(value: datetime) -> str:
-    return value.strftime("%Y-%m-%d %H:%M:%S")

@@ -10,20 +10,18 @@ import typer
 
 from hotset.cli.completion import complete_agents
 from hotset.cli.output import AsJson, note, print_json, table
+from hotset.cli.selecting import Limit, OneTenant, Yes, confirm
 
 if TYPE_CHECKING:
     from hotset.messaging import MessageView
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The message's id.")]
-Tenant = Annotated[str | None, typer.Option("--tenant", help="Of this tenant (default: yours).")]
 To = Annotated[str | None, typer.Option("--to", help="To this agent.", autocompletion=complete_agents)]
 From = Annotated[str | None, typer.Option("--from", help="From this agent.", autocompletion=complete_agents)]
 Topic = Annotated[str | None, typer.Option("--topic", help="About this topic.")]
-Limit = Annotated[int, typer.Option(min=1, max=10_000, help="At most so many, the newest.")]
 After = Annotated[str | None, typer.Option(metavar="ID", help="The next page: older than this message.")]
 Body = Annotated[str, typer.Argument(help="JSON, or a text as it is; - reads standard input.")]
 Key = Annotated[str | None, typer.Option("--key", help="The same key of the same --from sends it once.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether to go on.")]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -51,7 +49,7 @@ def list_messages(
     to: To = None,
     from_: From = None,
     topic: Topic = None,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     limit: Limit = 50,
     after: After = None,
     as_json: AsJson = False,
@@ -75,7 +73,7 @@ def list_messages(
 def dead(
     to: To = None,
     from_: From = None,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     limit: Limit = 50,
     after: After = None,
     as_json: AsJson = False,
@@ -89,7 +87,7 @@ def dead(
     list_messages("dead", to, from_, None, tenant, limit, after, as_json)
 
 
-def show(id: Id, tenant: Tenant = None, as_json: AsJson = False) -> None:
+def show(id: Id, tenant: OneTenant = None, as_json: AsJson = False) -> None:
     """Show a message with its body.
 
     \b
@@ -115,7 +113,7 @@ def send(
     from_: From = None,
     topic: Topic = None,
     key: Key = None,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a message into an agent's inbox, where it waits until a consumer acknowledges it. Prints its id.
@@ -141,7 +139,7 @@ def publish(
     body: Body,
     from_: From = None,
     key: Key = None,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Put a message into the inbox of every subscriber of a topic. Prints how many those are.
@@ -163,7 +161,7 @@ def read(
     agent: Annotated[str, typer.Argument(help="Whose inbox.", autocompletion=complete_agents)],
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = 1,
     wait: Annotated[float, typer.Option(min=0, help="Wall seconds to wait for each.")] = 0.0,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """Take messages out of an agent's inbox: each is acknowledged once it is printed, and is not delivered again.
@@ -192,7 +190,7 @@ def read(
 def subscribe(
     agent: Annotated[str, typer.Argument(help="The agent.", autocompletion=complete_agents)],
     topic: Annotated[str, typer.Argument(help="The topic.")],
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """From now on the agent's inbox gets what is published on the topic.
@@ -210,7 +208,7 @@ def subscribe(
 def unsubscribe(
     agent: Annotated[str, typer.Argument(help="The agent.", autocompletion=complete_agents)],
     topic: Annotated[str, typer.Argument(help="The topic.")],
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     as_json: AsJson = False,
 ) -> None:
     """The agent gets no more of the topic; what is in its inbox stays there.
@@ -225,7 +223,7 @@ def unsubscribe(
     _say(agent, topic, changed, "no longer subscribes to", "did not subscribe to", as_json=as_json)
 
 
-def topics(tenant: Tenant = None, as_json: AsJson = False) -> None:
+def topics(tenant: OneTenant = None, as_json: AsJson = False) -> None:
     """List the topics with their subscribers.
 
     \b
@@ -245,7 +243,7 @@ def replay(
     ids: Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Ids of dead letters.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="All dead letters (with --to: of that agent's inbox).")] = False,
     to: To = None,
-    tenant: Tenant = None,
+    tenant: OneTenant = None,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
@@ -260,8 +258,8 @@ def replay(
 
     if bool(ids) == all_:
         raise UsageError("Which dead letters?", remedy="Give their ids, or --all.")
-    if all_ and not yes:
-        typer.confirm(f"Replay all dead letters{f' to {to}' if to else ''}?", abort=True, err=True)
+    if all_:
+        confirm(f"replay all dead letters{f' to {to}' if to else ''}", yes=yes)
     with Client(tenant=tenant) as client:
         replayed = client.replay_messages(ids or None, to=to)
     if as_json:
@@ -273,7 +271,7 @@ def replay(
         note(f"{len(set(ids)) - len(replayed)} of them are no dead letters.")
 
 
-def erase(id: Id, tenant: Tenant = None, yes: Yes = False, as_json: AsJson = False) -> None:
+def erase(id: Id, tenant: OneTenant = None, yes: Yes = False, as_json: AsJson = False) -> None:
     """Delete a message for good, whatever its state. The audit keeps who did it and when, not what it said.
 
     \b
@@ -281,8 +279,7 @@ def erase(id: Id, tenant: Tenant = None, yes: Yes = False, as_json: AsJson = Fal
     """
     from hotset.client import Client
 
-    if not yes:
-        typer.confirm(f"Erase message {id}?", abort=True, err=True)
+    confirm(f"erase message {id}", yes=yes)
     with Client(tenant=tenant) as client:
         client.erase_message(id)
     if as_json:

@@ -70,7 +70,7 @@ def run(
             raise
         view = job.view
     if as_json:
-        from hotset.cli.jobs import as_object
+        from hotset.cli.selecting import as_object
 
         print_json(as_object(view))
     else:

@@ -117,8 +117,9 @@ class _Loop:
         self, policy: Policy, objective: Objective, trace: Trace | None, progress: Progress | None
     ) -> dict[str, Any]:
         from hotset.lab.schedule_closed import fairness_by_queue
+        from hotset.simulator.closed_loop import ClosedLoop
         from hotset.simulator.loop import simulate_loop
-        from hotset.simulator.workloads import ClosedLoop, Workload
+        from hotset.simulator.workloads import Workload
 
         workload = Workload(seed=self._seed, agents=self._agents)
         loop = ClosedLoop(self.fleet, workload, rounds=self._rounds, think_s=self._think_s)

@@ -10,6 +10,7 @@ import typer
 
 from hotset.cli.completion import complete_gpus
 from hotset.cli.output import AsJson, print_json, seconds, table
+from hotset.cli.selecting import Limit
 
 if TYPE_CHECKING:
     from hotset.client import Client
@@ -20,7 +21,6 @@ _HOUR_S = 3600.0
 Gpu = Annotated[str | None, typer.Option("--gpu", help="On this GPU.", autocompletion=complete_gpus)]
 Model = Annotated[str | None, typer.Option("--model", help="Loads of this model.")]
 Since = Annotated[str | None, typer.Option("--since", help="Decided since: 1h (ago), 2d, 2026-01-31T08:00Z.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="At most so many, the newest.")]
 
 
 def add_to(app: typer.Typer) -> None:

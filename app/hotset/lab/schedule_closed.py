@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from hotset.fleet import Fleet
 from hotset.fleet_file import classic_fleet
 from hotset.simulator import Policy
+from hotset.simulator.closed_loop import ClosedLoop
 from hotset.simulator.loop import simulate_loop
-from hotset.simulator.workloads import ClosedLoop, Workload
+from hotset.simulator.workloads import Workload
 
 AGENTS, ROUNDS = 131, 30
 #: So that the GPU is kept busy and agents of one tier compete.

@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from time import thread_time_ns
 
 from hotset.fleet import Fleet
+from hotset.simulator.devices import Device
 from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.result import Result
-from hotset.simulator.world import Device, World
+from hotset.simulator.world import World
 
 
 class Workers(ABC):

@@ -29,11 +29,12 @@ from hotset.scheduling import (
     decide,
 )
 from hotset.scheduling.snapshot import held
+from hotset.simulator.devices import Device
 from hotset.simulator.jobs_file import LANES, SimJob
 from hotset.simulator.lanes import Jobs
 from hotset.simulator.lanes import Queue as Waiting
 from hotset.simulator.result import Result
-from hotset.simulator.world import Device, World
+from hotset.simulator.world import World
 
 #: The expected run time starts at the fleet file's estimate, worth so many observed runs, and follows the last
 #: hundred or so.

@@ -8,12 +8,13 @@ from typing import cast
 
 from hotset.fleet import Fleet
 from hotset.scheduling import Objective, Options
+from hotset.simulator.closed_loop import ClosedLoop
+from hotset.simulator.devices import Device
 from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.result import Result
 from hotset.simulator.run import Policy
 from hotset.simulator.run import _driver as driver
-from hotset.simulator.workloads import ClosedLoop
-from hotset.simulator.world import Device, Driver, Progress, Trace, World, new_result
+from hotset.simulator.world import Driver, Progress, Trace, World, new_result
 
 _NEVER = float("inf")
 

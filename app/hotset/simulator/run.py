@@ -9,10 +9,11 @@ from hotset.errors import UsageError, did_you_mean
 from hotset.fleet import Fleet
 from hotset.scheduling import OBJECTIVES, Objective, Options
 from hotset.simulator.baselines import Fifo, HotFirst, RoundRobin, Static
+from hotset.simulator.devices import Outage
 from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.live_policy import LivePolicy
 from hotset.simulator.result import Result
-from hotset.simulator.world import Driver, Outage, Progress, Trace, World, new_result
+from hotset.simulator.world import Driver, Progress, Trace, World, new_result
 
 Policy = Literal["hotset", "fifo", "round-robin", "hot-first", "static", "unlimited"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)

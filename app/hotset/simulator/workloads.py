@@ -6,7 +6,6 @@ arrivals alone, in proportion, and one job is the same job at every load: compar
 
 from __future__ import annotations
 
-import heapq
 import math
 import random
 from bisect import bisect_right
@@ -68,16 +67,16 @@ def draw_jobs(fleet: Fleet, workload: Workload) -> Iterator[SimJob]:
 
     UsageError, before the first job, for an unknown kind, queue or priority, or a number that makes no sense.
     """
-    _check(fleet, workload)
+    check(fleet, workload)
     return _jobs(fleet, workload)
 
 
 def _jobs(fleet: Fleet, workload: Workload) -> Iterator[SimJob]:
-    dice = _Dice(workload.seed)
+    dice = Dice(workload.seed)
     shares = job_shares(fleet, workload)
     makers = {name: _JobMaker(fleet.queues[name], workload, shares[name], dice) for name in shares}
-    tenant = _chooser(workload.tenants, dice("tenants"))
-    priority = _chooser(workload.priorities, dice("priorities"))
+    tenant = chooser(workload.tenants, dice("tenants"))
+    priority = chooser(workload.priorities, dice("priorities"))
     width = max(6, len(str(workload.jobs)))
     for number, (at, name) in enumerate(_arrivals(fleet, workload, shares, dice)):
         yield makers[name].job(f"j{number:0{width}d}", at, tenant(), priority())
@@ -112,7 +111,7 @@ def capacity(fleet: Fleet, shares: Mapping[str, float]) -> float:
 def zipf_mix(fleet: Fleet, seed: int, exponent: float = 0.9) -> dict[str, float]:
     """Popularity as on the web: the k-th queue of a shuffled order is asked for in proportion to k^-exponent."""
     names = list(fleet.queues)
-    _Dice(seed)("popularity").shuffle(names)
+    Dice(seed)("popularity").shuffle(names)
     return {name: (k + 1) ** -exponent for k, name in enumerate(names)}
 
 
@@ -172,13 +171,11 @@ def _with_share(mix: Mapping[str, float], queue: str, share: float) -> dict[str,
 # ---- arrivals --------------------------------------------------------------------------------------------------
 
 
-def _arrivals(
-    fleet: Fleet, workload: Workload, shares: Mapping[str, float], dice: _Dice
-) -> Iterator[tuple[float, str]]:
+def _arrivals(fleet: Fleet, workload: Workload, shares: Mapping[str, float], dice: Dice) -> Iterator[tuple[float, str]]:
     """(moment, queue) of each job."""
     count, rng = workload.jobs, dice("arrivals")
     rate = workload.load * capacity(fleet, shares)
-    queue = _chooser(shares, dice("queues"))
+    queue = chooser(shares, dice("queues"))
     match workload.kind:
         case "backlog":
             times: Iterator[float] = repeat(0.0)
@@ -240,18 +237,18 @@ def _taking_turns(shares: Mapping[str, float]) -> Callable[[], str]:
     return following
 
 
-def _drift(fleet: Fleet, workload: Workload, shares: Mapping[str, float], dice: _Dice) -> Iterator[tuple[float, str]]:
+def _drift(fleet: Fleet, workload: Workload, shares: Mapping[str, float], dice: Dice) -> Iterator[tuple[float, str]]:
     """The shares move to their reverse over the jobs: the rarest becomes the most asked for, at one load."""
     rng, queues = dice("arrivals"), dice("queues")
     names = sorted(shares, key=lambda name: (shares[name], name))
     final = dict(zip(names, [shares[name] for name in reversed(names)], strict=True))
     every = max(1, workload.jobs // _DRIFT_STEPS)
-    now, rate, queue = 0.0, 0.0, _chooser(shares, queues)
+    now, rate, queue = 0.0, 0.0, chooser(shares, queues)
     for number in range(workload.jobs):
         if number % every == 0:
             part = number / workload.jobs
             moved = {name: (1 - part) * shares[name] + part * final[name] for name in shares}
-            rate, queue = workload.load * capacity(fleet, moved), _chooser(moved, queues)
+            rate, queue = workload.load * capacity(fleet, moved), chooser(moved, queues)
         now += rng.expovariate(rate)
         yield now, queue()
 
@@ -262,9 +259,9 @@ def _drift(fleet: Fleet, workload: Workload, shares: Mapping[str, float], dice: 
 class _JobMaker:
     """The jobs of one queue: its agents and how long their runs take."""
 
-    def __init__(self, queue: Queue, workload: Workload, share: float, dice: _Dice) -> None:
+    def __init__(self, queue: Queue, workload: Workload, share: float, dice: Dice) -> None:
         self._queue = queue
-        self._agents = _agents(queue.name, workload, share, dice)
+        self._agents = draw_agents(queue.name, workload, share, dice)
         self._deadline_s = queue.deadline_s * workload.deadline_factor
         self._runs = dice(f"runs of {queue.name}")
         self._who = dice(f"agents of {queue.name}")
@@ -278,7 +275,7 @@ class _JobMaker:
         return SimJob(name, at, self._queue.name, run_s, self._deadline_s, agent, priority, tenant)
 
 
-def _agents(queue: str, workload: Workload, share: float, dice: _Dice) -> list[tuple[str, float]]:
+def draw_agents(queue: str, workload: Workload, share: float, dice: Dice) -> list[tuple[str, float]]:
     """(name, mean run ÷ the queue's estimate) of the queue's agents; the means' mean is 1."""
     if not workload.agents:
         return [("", 1.0)]
@@ -296,7 +293,7 @@ def log_normal(cv: float) -> tuple[float, float]:
     return -variance / 2, math.sqrt(variance)
 
 
-def _chooser(shares: Mapping[str, float], rng: random.Random) -> Callable[[], str]:
+def chooser(shares: Mapping[str, float], rng: random.Random) -> Callable[[], str]:
     """A function that draws a name by its share."""
     names = list(shares)
     if len(names) == 1:
@@ -306,7 +303,7 @@ def _chooser(shares: Mapping[str, float], rng: random.Random) -> Callable[[], st
     return lambda: names[min(last, bisect_right(ends, rng.random() * ends[-1]))]
 
 
-class _Dice:
+class Dice:
     """Independent dice by name, all from one seed."""
 
     def __init__(self, seed: int) -> None:
@@ -316,105 +313,11 @@ class _Dice:
         return random.Random(f"{self._seed} {what}")
 
 
-# ---- a closed loop ---------------------------------------------------------------------------------------------
-
-
-class ClosedLoop:
-    """Agents that each wait for their answer, think, and ask again: arrivals depend on what the policy does.
-
-    Iterate over it for each agent's first job; hand `finished` to the simulation, which asks it for the job that
-    follows. Everybody goes on until all have `rounds` answers, so that `answers` (agent -> how many it had by then) is
-    a fair count of who got how much. An agent's k-th job and pause are the same under every policy. Use it once.
-    """
-
-    def __init__(self, fleet: Fleet, workload: Workload, *, rounds: int = 30, think_s: float = 60.0) -> None:
-        """`workload.agents`, its mix, cv, tenants and priorities count; its kind, load and number of jobs do not."""
-        _check(fleet, workload)
-        if workload.agents < 1 or rounds < 1 or not 0 <= think_s < math.inf:
-            raise UsageError(
-                "A closed loop needs agents, rounds and a time to think.",
-                remedy="Give at least 1 agent, at least 1 round, and 0 or more seconds.",
-            )
-        dice = _Dice(workload.seed)
-        shares = job_shares(fleet, workload)
-        count = _seats(shares, workload.agents)
-        tenant = _chooser(workload.tenants, dice("tenants"))
-        priority = _chooser(workload.priorities, dice("priorities"))
-        self.rounds = rounds
-        self.answers: dict[str, int] = {}
-        self.queue_of: dict[str, str] = {}
-        self._agents: dict[str, _LoopAgent] = {}
-        for name, seats in count.items():
-            own = _agents(name, workload, seats / workload.agents, dice)
-            for agent, factor in own[:seats]:
-                self.answers[agent], self.queue_of[agent] = 0, name
-                self._agents[agent] = _LoopAgent(
-                    agent, fleet.queues[name], workload, factor, think_s, tenant(), priority(), dice(f"loop {agent}")
-                )
-        self._short = len(self._agents)
-
-    def __iter__(self) -> Iterator[SimJob]:
-        return iter(sorted((agent.next(0.0) for agent in self._agents.values()), key=lambda job: job.arrive_s))
-
-    def finished(self, job: SimJob, now: float) -> SimJob | None:
-        """The agent's next job, when it has thought; None when everybody has had the answers asked for."""
-        if not self._short:
-            return None
-        self.answers[job.agent] += 1
-        if self.answers[job.agent] == self.rounds:
-            self._short -= 1
-        return self._agents[job.agent].next(now) if self._short else None
-
-
-class _LoopAgent:
-    def __init__(
-        self,
-        name: str,
-        queue: Queue,
-        workload: Workload,
-        factor: float,
-        think_s: float,
-        tenant: str,
-        priority: str,
-        rng: random.Random,
-    ) -> None:
-        self._name, self._queue, self._factor, self._think_s = name, queue, factor, think_s
-        self._tenant, self._priority, self._rng = tenant, priority, rng
-        self._deadline_s = queue.deadline_s * workload.deadline_factor
-        self._mu, self._sigma = log_normal(workload.cv)
-        self._asked = 0
-
-    def next(self, now: float) -> SimJob:
-        self._asked += 1
-        pause = self._rng.expovariate(1.0) * self._think_s
-        run_s = self._queue.run_s * self._factor * math.exp(self._mu + self._sigma * self._rng.gauss(0.0, 1.0))
-        return SimJob(
-            f"{self._name}-{self._asked:05d}",
-            now + pause,
-            self._queue.name,
-            run_s,
-            self._deadline_s,
-            self._name,
-            self._priority,
-            self._tenant,
-        )
-
-
-def _seats(shares: Mapping[str, float], agents: int) -> dict[str, int]:
-    """Whole agents by share, the largest remainders first; every queue that has a share gets one while they last."""
-    seats = {name: int(agents * share) for name, share in shares.items()}
-    order = [(0 if seats[n] == 0 else 1, seats[n] - agents * share, n) for n, share in shares.items()]
-    heapq.heapify(order)
-    for _ in range(agents - sum(seats.values())):
-        _, _, name = heapq.heappop(order)
-        seats[name] += 1
-    return {name: n for name, n in seats.items() if n}
-
-
 # ---- checks ----------------------------------------------------------------------------------------------------
 
 
-def _check(fleet: Fleet, workload: Workload) -> None:
+def check(fleet: Fleet, workload: Workload) -> None:
+    """UsageError for a workload that cannot be drawn for this fleet."""
     if workload.kind not in KINDS:
         hint = did_you_mean(workload.kind, KINDS, "")
         raise UsageError(

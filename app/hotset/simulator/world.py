@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
 from itertools import islice
 from time import perf_counter
 from typing import Protocol
 
 from hotset.errors import HotsetError, InvalidFleet
-from hotset.fleet import Fleet, Gpu
+from hotset.fleet import Fleet
+from hotset.simulator.devices import Device, Outage
 from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.result import QueueResult, Result
 
@@ -23,80 +23,9 @@ Trace = Callable[[Mapping[str, object]], None]
 Progress = Callable[[int, int], None]
 
 _FINISH, _LOADED, _WAKE, _DOWN, _UP = range(5)
-_Event = tuple[float, int, int, int, "Device", SimJob | None]
+_Event = tuple[float, int, int, int, Device, SimJob | None]
 #: Up to so many GPUs all of them look when something happens that concerns all; of more, the few best placed.
 ALL_LOOK, FEW_LOOK = 8, 2
-
-
-@dataclass(frozen=True, slots=True)
-class Outage:
-    """A GPU that is away from one moment to another: what ran on it starts again elsewhere, what it held is lost."""
-
-    gpu: str
-    from_s: float
-    until_s: float = float("inf")
-
-
-class Device:
-    """One simulated GPU. Only the world changes it, but for `reserved` (slots that a driver has promised) and
-    `charged` (what a driver has charged for the jobs that run)."""
-
-    __slots__ = (
-        "_draining_idle",
-        "_loading_idle",
-        "busy",
-        "charged",
-        "epoch",
-        "free_mb",
-        "gpu",
-        "index",
-        "loading",
-        "offered",
-        "reason",
-        "reserved",
-        "resident",
-        "running",
-        "switch_since",
-        "switch_to",
-        "up",
-        "used",
-        "victims",
-        "vram_mb",
-        "wake_at",
-        "work",
-    )
-
-    def __init__(self, index: int, gpu: Gpu, vram_mb: float) -> None:
-        self.index = index
-        self.gpu = gpu
-        self.vram_mb = vram_mb
-        self.free_mb = vram_mb
-        self.busy = 0
-        self.resident: dict[str, float] = {}  # model -> when it was loaded
-        self.running: dict[str, int] = {}  # model -> requests in flight, for resident models
-        self.used: dict[str, float] = {}  # model -> when a job last started on it
-        self.switch_to: str | None = None
-        self.victims: tuple[str, ...] = ()
-        self.switch_since = 0.0
-        self.loading = False
-        self.reason = ""
-        self.up = True
-        self.epoch = 0  # rises when it goes away: what was under way then never ends
-        self.reserved = 0
-        self.charged: dict[str, float] = {}
-        self.work: dict[str, SimJob] = {}
-        self.offered: tuple[str, ...] | None = None  # for `World._offer`
-        self.wake_at: float | None = None
-        self._loading_idle = 0
-        self._draining_idle = 0
-
-    @property
-    def free_slots(self) -> int:
-        return self.gpu.slots - self.busy - self.reserved
-
-    def runs(self, model: str) -> bool:
-        """May a job on this model start now, as far as VRAM goes?"""
-        return model in self.resident and model not in self.victims
 
 
 class Driver(Protocol):
@@ -427,9 +356,9 @@ class World:
         idle = device.gpu.slots - device.busy
         loading = idle if device.loading else 0
         draining = idle if device.switch_to is not None and not device.loading else 0
-        self._loading_idle += loading - device._loading_idle
-        self._draining_idle += draining - device._draining_idle
-        device._loading_idle, device._draining_idle = loading, draining
+        self._loading_idle += loading - device.loading_idle
+        self._draining_idle += draining - device.draining_idle
+        device.loading_idle, device.draining_idle = loading, draining
 
     # ---- what a driver may do ----------------------------------------------------------------------------
 

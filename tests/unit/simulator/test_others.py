@@ -7,7 +7,8 @@ import pytest
 from hotset.lab.schedule_cases import fleet_cases
 from hotset.scheduling import GpuView, Others, others
 from hotset.simulator import live_policy, simulate
-from hotset.simulator.world import Device, World
+from hotset.simulator.devices import Device
+from hotset.simulator.world import World
 
 
 def test_the_running_sum_of_the_others_is_the_sum_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,11 +16,11 @@ from hotset.errors import UsageError
 from hotset.fleet import Gpu
 from hotset.fleet_file import classic_fleet
 from hotset.simulator import POLICIES, Policy, simulate
+from hotset.simulator.closed_loop import ClosedLoop
 from hotset.simulator.fleets import draw_fleet, with_gpus
 from hotset.simulator.loop import simulate_loop
 from hotset.simulator.workloads import (
     KINDS,
-    ClosedLoop,
     Kind,
     Workload,
     capacity,
