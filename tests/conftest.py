@@ -134,6 +134,7 @@ def servers() -> Iterator[Addresses]:
 @pytest.fixture(scope="session")
 def migrated_template(servers: Addresses) -> Iterator[Template]:
     """The database that `database` copies: migrated once a session."""
+    from hotset.memory import setup as memory
     from hotset.store import migrate
 
     template = Template(servers.database_url, f"hotset_test_{uuid.uuid4().hex[:8]}", itertools.count())
@@ -142,6 +143,8 @@ def migrated_template(servers: Addresses) -> Iterator[Template]:
     except psycopg.OperationalError as error:
         no_service(error)
     migrate(_with_database(servers.database_url, template.name))
+    if has_pgvector(servers):
+        memory.set_up(_with_database(servers.database_url, template.name))
     # A copy needs the template to itself: no pool may reach it any more.
     _administer(servers.database_url, "ALTER DATABASE {} ALLOW_CONNECTIONS false", template.name)
     with psycopg.connect(servers.database_url, autocommit=True) as connection:
@@ -201,6 +204,13 @@ def module_stack(tmp_path_factory: pytest.TempPathFactory, module_database: str,
     broker, cache = (_flushed(url, shared=servers.shared) for url in (servers.broker_url, servers.cache_url))
     with running(Stack(tmp_path_factory.mktemp("stack"), module_database, broker, cache)) as started:
         yield started
+
+
+def has_pgvector(servers: Addresses) -> bool:
+    """The embedded Postgres has; one of somebody's may not."""
+    with psycopg.connect(servers.database_url) as connection:
+        query = "SELECT 1 FROM pg_available_extensions WHERE name = 'vector'"
+        return connection.execute(query).fetchone() is not None
 
 
 def no_service(reason: object) -> NoReturn:

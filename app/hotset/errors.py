@@ -13,6 +13,7 @@
     │   ├── InvalidMemory           a scope, a text, a time, a filter of the memory
     │   ├── UnknownMemory
     │   ├── MemoryForbidden         the agent has no grant for that scope
+    │   ├── MemoryNotSetUp          this database has no memory's tables, or the account no right to them
     │   ├── EmbedderMissing         the extra `memory`, or the model's weights, are not installed
     │   ├── IdempotencyConflict     same key, another body
     │   ├── InvalidMessage          recipient, topic, body: what cannot be sent
@@ -31,6 +32,7 @@
     ├── RunTimeout                  the run outlived its run_timeout
     ├── JobCancelled
     ├── LeaseLost                   a message may have gone to another consumer: what this one did is not its end
+    ├── SegmentDamaged              a segment of cold memories is not what was written
     ├── JobFailed                   what `job.result()` raises for a terminal state without a result
     └── ResultTimeout               `job.result(timeout=...)` ran out; the job goes on
 
@@ -140,6 +142,13 @@ class MemoryForbidden(UsageError):
     exit_status = 1
 
 
+class MemoryNotSetUp(UsageError):
+    exit_status = 1
+
+    def __init__(self, message: str, *, remedy: str = "`hotset memory setup` does it; it needs pgvector.") -> None:
+        super().__init__(message, remedy=remedy)
+
+
 class EmbedderMissing(UsageError):
     exit_status = 1
 
@@ -243,6 +252,10 @@ class LeaseLost(HotsetError):
             f"The lease of message {message_id} has ended, and it may have gone to another consumer.",
             remedy="Take a longer lease_s, or extend() it; what was done in handling() is undone.",
         )
+
+
+class SegmentDamaged(HotsetError):
+    pass
 
 
 class JobFailed(HotsetError):

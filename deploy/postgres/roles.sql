@@ -10,6 +10,9 @@
 -- hotset_client    submits, cancels, retries, reads jobs and results, sends and takes messages, follows the audit; claims
 --                  nothing, writes no result
 -- hotset_operator  what a client may, and pause, resume and erase
+-- hotset_memory    nobody's login: what all four become for a statement on what agents remember, under row-level security
+--
+-- For agents that remember, after it: CREATE EXTENSION vector; then `hotset memory setup` as hotset_owner, and this again.
 --
 -- Nobody but the owner may change or remove what the audit says, and its triggers stop the owner, too.
 BEGIN;
@@ -23,6 +26,10 @@ BEGIN
             EXECUTE format('CREATE ROLE %I LOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', name);
         END IF;
     END LOOP;
+    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'hotset_memory') THEN
+        CREATE ROLE hotset_memory NOLOGIN NOSUPERUSER NOBYPASSRLS NOINHERIT;
+    END IF;
+    GRANT hotset_memory TO hotset_owner, hotset_worker, hotset_client, hotset_operator;
 END $$;
 
 -- ---- everything of hotset is the owner's, and nobody else's before the grants below ------------------------------
@@ -32,18 +39,19 @@ DECLARE
     thing record;
 BEGIN
     EXECUTE format('GRANT CREATE, USAGE ON SCHEMA %I TO hotset_owner', current_schema());
-    EXECUTE format('GRANT USAGE ON SCHEMA %I TO hotset_worker, hotset_client, hotset_operator', current_schema());
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO hotset_worker, hotset_client, hotset_operator, hotset_memory',
+                   current_schema());
     FOR thing IN
         SELECT oid::regclass AS name FROM pg_class
         WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')
-          AND relname ~ '^(alembic_version|jobs|results|flows|dependencies|pauses|costs|swaps|slot_seconds|forecast_errors|messages|message_keys|subscriptions|audit(_.*)?)$'
+          AND relname ~ '^(alembic_version|jobs|results|flows|dependencies|pauses|costs|swaps|slot_seconds|forecast_errors|messages|message_keys|subscriptions|audit(_.*)?|memories|memory_.*)$'
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO hotset_owner', thing.name);
         EXECUTE format('REVOKE ALL ON TABLE %s FROM PUBLIC, hotset_worker, hotset_client, hotset_operator', thing.name);
     END LOOP;
     FOR thing IN
         SELECT oid::regprocedure AS name FROM pg_proc
-        WHERE pronamespace = current_schema()::regnamespace AND proname ~ '^(jobs|audit|messages)_'
+        WHERE pronamespace = current_schema()::regnamespace AND proname ~ '^(jobs|audit|messages|memory)_'
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO hotset_owner', thing.name);
         EXECUTE format('REVOKE ALL ON FUNCTION %s FROM PUBLIC, hotset_worker, hotset_client, hotset_operator', thing.name);
@@ -93,5 +101,16 @@ GRANT INSERT, DELETE ON pauses TO hotset_operator;
 GRANT UPDATE (prompt, metadata, options, spec, body_hash) ON jobs TO hotset_operator;
 GRANT UPDATE (text, thinking) ON results TO hotset_operator;
 GRANT EXECUTE ON FUNCTION audit_old_partitions(integer) TO hotset_operator;
+
+-- ---- what agents remember: through hotset_memory alone, whose rights `hotset memory setup` gives ------------------
+
+DO $$
+BEGIN
+    IF to_regclass('memories') IS NOT NULL THEN
+        GRANT SELECT ON memory_version TO hotset_worker, hotset_client, hotset_operator;
+        -- The worker's upkeep goes from tenant to tenant.
+        GRANT SELECT, UPDATE (drilled_at) ON memory_tenants TO hotset_worker;
+    END IF;
+END $$;
 
 COMMIT;

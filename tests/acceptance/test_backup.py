@@ -102,6 +102,8 @@ def test_jobs_go_on_after_a_restore_and_finished_results_are_there(house: House)
         )
         eventually(lambda: all(job.status is State.RUNNING for job in running), within_s=20)
         waiting = client.submit_many((AGENT, f"waits {i}") for i in range(4))
+        remembered = client.memory().remember_many(["Acme pays in advance.", "Acme's office is in Lyon."])
+        client.demote()
         said = json.loads(house.hotset("backup", file, "--json").stdout)
         assert said == {"file": str(file), "bytes": file.stat().st_size}
         assert file.stat().st_mode & 0o777 == 0o600
@@ -115,6 +117,9 @@ def test_jobs_go_on_after_a_restore_and_finished_results_are_there(house: House)
     house.hotset("up")
     with house.client() as client:
         assert {job.id: client.job(job.id).result(timeout=1).text for job in done} == answers
+        # In another cluster, which had neither the memory's role nor its rights.
+        assert client.memory().search("How does Acme pay?")[0].id == remembered[0]
+        assert [drill.faults for drill in client.memory_check()] == [()]
         for job in running:
             again = client.job(job.id)
             assert (again.status, again.view.attempt, again.view.crashes) == (State.QUEUED, 1, 0)

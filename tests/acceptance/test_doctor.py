@@ -17,6 +17,7 @@ import redis
 
 from hotset.embedded import Servers
 from hotset.errors import HotsetError
+from hotset.memory.setup import set_up
 from hotset.models import OllamaServer, Prompt
 from hotset.store import migrate
 from stack import Stack, eventually, running
@@ -31,6 +32,7 @@ def ours(module_server_home: Path) -> Iterator[Servers]:
     """Servers with the rules that users get; the other tests' Postgres does not wait for its disk."""
     with Servers(module_server_home) as servers:
         migrate(servers.database_url)
+        set_up(servers.database_url)
         yield servers
 
 

@@ -7,11 +7,15 @@ import inspect
 import threading
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
 from byhand import Worker
 from hotset import AsyncClient, AsyncJob, Client, Job, Jobs, load_settings
 from hotset.client import AsyncJobs
+from hotset.client.async_client import AsyncMessage, AsyncScope
+from hotset.client.inbox import Message
+from hotset.client.memory import Scope
 from hotset.errors import JobFailed, ResultTimeout, UnknownAgent
 from hotset.jobs import State
 from stack import Stack
@@ -30,7 +34,10 @@ def aclient(stack: Stack) -> AsyncClient:
     return AsyncClient(settings=load_settings(stack.env))
 
 
-@pytest.mark.parametrize(("twin", "sync"), [(AsyncClient, Client), (AsyncJob, Job), (AsyncJobs, Jobs)])
+@pytest.mark.parametrize(
+    ("twin", "sync"),
+    [(AsyncClient, Client), (AsyncJob, Job), (AsyncJobs, Jobs), (AsyncScope, Scope), (AsyncMessage, Message)],
+)
 def test_the_twins_take_the_same_arguments(twin: type, sync: type) -> None:
     both = [n for n in vars(twin) if not n.startswith("_") and callable(getattr(twin, n)) and hasattr(sync, n)]
     assert both
@@ -125,6 +132,64 @@ def test_a_cancelled_task_leaves_nothing_behind(stack: Stack, worker: Worker) ->
                     async with asyncio.timeout(0.05):
                         await jobs[0].result()
             assert listener.waiting == 0
+
+    asyncio.run(main())
+
+
+def test_what_agents_remember(stack: Stack) -> None:
+    stack.fleet()
+
+    async def main() -> None:
+        async with aclient(stack) as client:
+            memory = client.memory("project:shop")
+            old = await memory.remember("Acme's refund window is 14 days.")
+            new, *_ = await memory.remember_many(["Acme's refund window is 30 days now.", "Acme's office is in Lyon."])
+            assert (await client.consolidate()).settled == 2
+            question = "How long is Acme's refund window?"
+            assert (await memory.search(question))[0].id == new
+            assert [m.id for m in await memory.history(question)] == [old, new]
+            assert await client.demote() == 3 and (await memory.get(new)).tier == "cold"
+            await client.grant("project:shop", "qa-team-lead")
+            theirs = client.memory("project:shop", agent="qa-team-lead")
+            assert len(await asyncio.gather(*(theirs.search(question) for _ in range(8)))) == 8
+            job = await client.submit(LIGHT, question, recall=2, recall_from=["project:shop"])
+            with psycopg.connect(stack.env["HOTSET_DATABASE_URL"]) as connection:
+                asked = connection.execute("SELECT prompt FROM jobs WHERE id = %s", [job.id]).fetchone()
+            assert str(asked[0]).startswith("What is remembered:\n- Acme's refund window is 30 days now.")
+            events = client.stream(LIGHT, question, recall=1, recall_from=["project:shop"])
+            assert (await anext(events)).kind == "queued"
+            await events.aclose()
+            assert await memory.forget(new) == 1
+            assert (await memory.search(question))[0].id == old
+
+    asyncio.run(main())
+
+
+def test_messages_are_sent_read_and_handled(stack: Stack) -> None:
+    stack.fleet()
+
+    async def main() -> None:
+        async with aclient(stack) as client:
+            inbox = client.inbox("qa-team-lead", timeout=30)
+            waiting = asyncio.create_task(anext(inbox))
+            await asyncio.sleep(0.05)
+            first = await client.send("qa-team-lead", {"n": 1}, from_="system-architect")
+            got = await waiting
+            assert (got.id, got.body, got.from_) == (first, {"n": 1}, "system-architect")
+            await got.nack("not yet", delay=0)
+            await (await anext(inbox)).ack()
+            await client.subscribe("qa-team-lead", "releases")
+            assert await client.publish("releases", {"n": 2}) == 1
+            message = await anext(inbox)
+            with pytest.raises(ZeroDivisionError):
+                async with message.handling() as connection:
+                    connection.exec_driver_sql("CREATE TABLE effects (n integer)")
+                    raise ZeroDivisionError
+            async with (await anext(inbox)).handling() as connection:
+                connection.exec_driver_sql("CREATE TABLE effects (n integer)")
+            await inbox.aclose()
+            assert [m.state for m in await client.messages()] == ["handled", "handled"]
+            assert [m async for m in client.inbox("qa-team-lead", timeout=0)] == []
 
     asyncio.run(main())
 

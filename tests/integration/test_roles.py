@@ -203,6 +203,24 @@ def test_what_a_role_must_not_do_it_cannot(addresses: dict[str, str], role: str,
         connection.execute(statement)
 
 
+def test_what_agents_remember_with_these_roles(
+    served: Stack, client: Client, addresses: dict[str, str], hotset: Callable[..., tuple[int, str, str]]
+) -> None:
+    status, _, err = hotset(addresses["hotset_owner"], "memory", "setup")
+    assert status == 0, err
+    memory = client.memory("project:roles")
+    made = memory.remember("Acme's refund window is 14 days.")
+    assert client.demote() == 1 and client.memory_restore() == 1
+    assert memory.search("How long is Acme's refund window?")[0].id == made
+    with psycopg.connect(addresses["hotset_worker"], autocommit=True) as worker:
+        assert worker.execute("UPDATE memory_tenants SET drilled_at = NULL").rowcount == 1
+        assert worker.execute("SELECT count(*) FROM memories").fetchone() == (0,), "no tenant, no rows"
+    with psycopg.connect(addresses["hotset_owner"], autocommit=True) as owner:
+        assert owner.execute("SELECT count(*) FROM memories").fetchone() == (0,), "forced: for the owner, too"
+    gone = json.loads(hotset(addresses["hotset_operator"], "erase", "--tenant", "default", "--yes", "--json")[1])
+    assert gone["memories"] == 1 and memory.search("How long is Acme's refund window?") == []
+
+
 def test_not_even_the_owner_changes_the_audit_by_mistake(addresses: dict[str, str]) -> None:
     with psycopg.connect(addresses["hotset_owner"], autocommit=True) as owner:
         for statement in ("UPDATE audit SET actor = 'x'", "DELETE FROM audit", "TRUNCATE audit"):
@@ -213,17 +231,18 @@ def test_not_even_the_owner_changes_the_audit_by_mistake(addresses: dict[str, st
 def test_every_table_and_function_is_the_owners(addresses: dict[str, str], module_database: str) -> None:
     """A migration that adds one has to add it to the file as well."""
     migrate(addresses["hotset_owner"])
+    not_pgvectors = "NOT EXISTS (SELECT 1 FROM pg_depend d WHERE d.objid = pg_proc.oid AND d.deptype = 'e')"
     with psycopg.connect(module_database) as connection:
         found = connection.execute(
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')"
             " AND relowner <> 'hotset_owner'::regrole"
             " UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-            " AND proowner <> 'hotset_owner'::regrole"
+            f" AND proowner <> 'hotset_owner'::regrole AND {not_pgvectors}"
         ).fetchall()
         assert found == []
         open_to_all = connection.execute(
             "SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace"
-            " AND has_function_privilege('public', oid, 'execute')"
+            f" AND has_function_privilege('public', oid, 'execute') AND {not_pgvectors}"
         ).fetchall()
     assert open_to_all == []
 

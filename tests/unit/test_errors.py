@@ -16,6 +16,8 @@ MAKE: dict[str, Callable[[], HotsetError]] = {
     "UnknownAgent": lambda: errors.UnknownAgent("ab", ["abc"]),
     "UnknownJob": lambda: errors.UnknownJob("j1"),
     "UnknownMessage": lambda: errors.UnknownMessage("m1"),
+    "UnknownMemory": lambda: errors.UnknownMemory("m1"),
+    "EmbedderMissing": lambda: errors.EmbedderMissing("It is not installed."),
     "LeaseLost": lambda: errors.LeaseLost("m1"),
     "InvalidBatch": lambda: errors.InvalidBatch(3, "The prompt is empty.", ["j1", "j2"]),
     "GenerationFailed": lambda: errors.GenerationFailed("It broke.", status=500, retryable=False, remedy="Look."),
@@ -57,7 +59,16 @@ RETRYABLE = {
     "RateLimited",
     "ResultTimeout",
 }
-FAILED_THOUGH_USAGE = {"UnknownJob", "UnknownMessage", "IdempotencyConflict", "IllegalTransition"}
+FAILED_THOUGH_USAGE = {
+    "UnknownJob",
+    "UnknownMessage",
+    "UnknownMemory",
+    "MemoryForbidden",
+    "MemoryNotSetUp",
+    "EmbedderMissing",
+    "IdempotencyConflict",
+    "IllegalTransition",
+}
 
 
 @pytest.mark.parametrize("name", sorted(CLASSES))

@@ -153,9 +153,9 @@ def forget_tokens(client: redis.Redis, jobs: Mapping[UUID, int]) -> None:
         client.unlink(*keys[first : first + 1000])
 
 
-def connect_cache(url: str) -> redis.Redis:
-    """A client of the cache that fails at once: who waits for it has a better way to wait."""
-    client = connect_redis(url, name="cache_url")
+def connect_cache(url: str, *, text: bool = True) -> redis.Redis:
+    """A client of the cache that fails at once: who waits has a better way to wait. `text`: see connect_redis."""
+    client = connect_redis(url, name="cache_url", text=text)
     # One more try, for a connection that stood before the cache was restarted.
     client.set_retry(Retry(NoBackoff(), 1))
     return client

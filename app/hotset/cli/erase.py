@@ -34,7 +34,7 @@ def erase(
 ) -> None:
     """Erase prompts, answers, options and metadata of jobs that have ended, and their tokens in the cache. For good.
 
-    Messages that carry their answers go with them, and with --tenant alone all messages of the tenant.
+    Messages that carry their answers go with them, and with --tenant alone all messages and memories of the tenant.
 
     Ids, states, times, counts of tokens and the audit stay; the audit says of each job that it was erased, and its
     seals hold. Jobs that have not ended are refused: cancel them first. Backups that were made before still have
@@ -58,18 +58,49 @@ def erase(
     engine = make_engine(settings.database_url.get_secret_value(), application="hotset-erase", pool_size=1)
     try:
         there = erasure.look(engine, tenant=tenant, ids=ids)
-        if left := there.jobs - there.erased:
-            confirm(f"erase {left:,} job{'' if left == 1 else 's'} of tenant {tenant!r} for good", yes=yes)
+        memories, scopes = _remembered(engine, tenant) if ids is None else (0, 0)
+        if (left := there.jobs - there.erased) or scopes:
+            what = f"{left:,} job{'' if left == 1 else 's'}" + (f" and {memories:,} memories" if memories else "")
+            confirm(f"erase {what} of tenant {tenant!r} for good", yes=yes)
         actor = f"{getpass.getuser()} (hotset erase)"
         done = erasure.erase(engine, tenant=tenant, ids=ids, actor=actor, reason=reason)
         messages = erase_tenant(engine, tenant=tenant, actor=actor) if ids is None else 0
+        memories = _erase_memories(engine, settings, tenant, actor, reason) if scopes else 0
         streams = _forget_tokens(engine, settings, tenant, ids)
     finally:
         engine.dispose()
     if as_json:
-        print_json({"tenant": tenant, "jobs": there.jobs, "erased": done, "messages": messages, "streams": streams})
+        erased = {"tenant": tenant, "jobs": there.jobs, "erased": done, "messages": messages, "streams": streams}
+        print_json({**erased, "memories": memories})
     else:
-        note(f"{done} jobs are erased{f', {there.erased} were before' if there.erased else ''}.")
+        before = f", {there.erased} were before" if there.erased else ""
+        note(f"{done} jobs are erased{before}{f'; {memories} memories' if memories else ''}.")
+
+
+def _remembered(engine: Engine, tenant: str) -> tuple[int, int]:
+    """The tenant's memories and their scopes; none where memory is not set up."""
+    from hotset.memory.session import As, opened
+    from hotset.memory.setup import state
+    from hotset.store.engine import connected
+
+    with connected(engine) as connection:
+        if state(connection).current is None:
+            return 0, 0
+    with opened(engine, As(tenant)) as session:
+        found = session.rows("erase_count", {"tenant": tenant})[0]
+        return found.memories, found.scopes
+
+
+def _erase_memories(engine: Engine, settings: Settings, tenant: str, actor: str, reason: str | None) -> int:
+    from hotset.broker.replies import connect_cache
+    from hotset.memory.room import MemoryRoom
+    from hotset.memory.session import As
+
+    cache = connect_cache(settings.cache_url.get_secret_value())
+    try:
+        return MemoryRoom(engine, cache).erase(As(tenant, actor=actor), reason)
+    finally:
+        cache.close()
 
 
 def _forget_tokens(engine: Engine, settings: Settings, tenant: str, ids: Collection[UUID] | None) -> int:

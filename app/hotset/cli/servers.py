@@ -33,6 +33,7 @@ def up(home: Home = None, as_json: AsJson = False) -> None:
     Example:  hotset up
               hotset down
     """
+    from hotset.memory import setup as memory
     from hotset.settings import load_settings
     from hotset.store import migrate as bring_up
 
@@ -42,6 +43,7 @@ def up(home: Home = None, as_json: AsJson = False) -> None:
     servers = embedded(place, detached=True).start()
     try:
         bring_up(servers.database_url)
+        memory.set_up(servers.database_url)
         addresses = {
             "database_url": servers.database_url,
             "broker_url": servers.broker_url,
@@ -90,17 +92,19 @@ def down(home: Home = None, as_json: AsJson = False) -> None:
 
 
 def migrate(as_json: AsJson = False) -> None:
-    """Bring the database's tables up to date. Harmless when they are.
+    """Bring the database's tables up to date, those of the memory, too, where it is set up. Harmless when they are.
 
     \b
     Example:  HOTSET_DATABASE_URL=postgresql://hotset@db/hotset hotset migrate
     """
+    from hotset.memory import setup as memory
     from hotset.settings import load_settings
     from hotset.store import migrate as bring_up
 
     url = load_settings().database_url.get_secret_value()
     before = _revision(url)
     bring_up(url)
+    memory.bring_up_to_date(url)
     after = _revision(url)
     if as_json:
         print_json({"before": before, "after": after})

@@ -32,6 +32,7 @@ from hotset.embedded.process import Process, Watchdog, stop
 from hotset.embedded.valkey import Valkey, free_port
 from hotset.errors import Unavailable
 from hotset.lab import Addresses, BreakableServers, bench_named, run_bench
+from hotset.memory import setup as memory
 from hotset.store import migrate
 
 _CLI = ("-m", "hotset.cli")
@@ -91,6 +92,7 @@ class EmbeddedStage:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         url = make_url(self._servers.database_url).set(database=name).render_as_string(hide_password=False)
         migrate(url)
+        memory.set_up(url)
         for address in (self._servers.broker_url, self._servers.cache_url):
             with redis.Redis.from_url(address) as client:
                 client.flushall()

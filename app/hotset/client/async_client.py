@@ -311,6 +311,11 @@ class AsyncClient:
     handoff = _awaited(Client.handoff)
     handoffs = _awaited(Client.handoffs)
     recall = _awaited(Client.recall)
+    consolidate = _awaited(Client.consolidate)
+    demote = _awaited(Client.demote)
+    memory_stats = _awaited(Client.memory_stats)
+    memory_check = _awaited(Client.memory_check)
+    memory_restore = _awaited(Client.memory_restore)
 
     def memory(self, scope: str = "tenant", *, agent: str = "") -> AsyncScope:
         """See `Client.memory`."""

@@ -22,7 +22,7 @@ from hotset.agents.intake import Intake
 from hotset.agents.own import OwnAgent
 from hotset.broker import Lanes
 from hotset.broker.rates import Rates
-from hotset.broker.replies import tell_ended
+from hotset.broker.replies import connect_cache, tell_ended
 from hotset.client import flows, following, forks
 from hotset.client.admission import Admission, admitted
 from hotset.client.bulk import Operating
@@ -77,6 +77,8 @@ class Asked(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
     idempotency_key: str | None
     send_to: str | None
+    recall: int
+    recall_from: Sequence[str]
 
 
 class Client(Operating, Messaging, Remembering):
@@ -209,12 +211,7 @@ class Client(Operating, Messaging, Remembering):
         Raises UnknownAgent, InvalidJob, IdempotencyConflict (same key, another body), RateLimited, StoreUnavailable.
         """
         if recall:
-            if not isinstance(agent, str) or not isinstance(prompt, str) or idempotency_key is not None:
-                raise InvalidJob(
-                    "recall is for one job of a named agent with a text, without an idempotency key.",
-                    remedy="What is remembered changes, and with it the prompt; call client.recall(...) yourself.",
-                )
-            prompt = self.recall(agent, prompt, recall, recall_from)
+            prompt = self._recalled(agent, prompt, recall, recall_from, idempotency_key)
         asked: dict[str, Any] = {
             "priority": priority,
             "deadline": deadline,
@@ -297,7 +294,11 @@ class Client(Operating, Messaging, Remembering):
     def _submit_heard(self, agent: str | OwnAgent[Any], prompt: Any, asked: Asked, box: Box) -> Glance | UUID:
         """Submit a job of which the box is told from the beginning; its id alone if it was accepted before."""
         self._here()
-        job = self._intake.new_job(agent, prompt, **asked, scale=self.settings.scale, reply_to=self.name, stream=True)
+        given: dict[str, Any] = {**asked}
+        recall, scopes = given.pop("recall", 0), given.pop("recall_from", ())
+        if recall:
+            prompt = self._recalled(agent, prompt, recall, scopes, given.get("idempotency_key"))
+        job = self._intake.new_job(agent, prompt, **given, scale=self.settings.scale, reply_to=self.name, stream=True)
         self._listener.watch([job.id], box, look=False)
         accepted = self._accept([job])[0]
         routing = accepted.routing
@@ -325,8 +326,7 @@ class Client(Operating, Messaging, Remembering):
             if self._room is None:
                 from hotset.memory.room import MemoryRoom
 
-                url = self.settings.cache_url.get_secret_value()
-                cache = redis.Redis.from_url(url, socket_connect_timeout=3, socket_timeout=10, health_check_interval=30)
+                cache = connect_cache(self.settings.cache_url.get_secret_value(), text=False)
                 self._room = MemoryRoom(self._store.engine, cache)
             return self._room
 

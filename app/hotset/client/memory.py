@@ -245,6 +245,15 @@ class Remembering:
                 left -= len(line)
         return "\n".join(["What is remembered:", *lines, "", prompt]) if lines else prompt
 
+    def _recalled(self, agent: Any, prompt: Any, k: int, scopes: Sequence[str], idempotency_key: str | None) -> str:
+        """The prompt of a job that asked for it."""
+        if not isinstance(agent, str) or not isinstance(prompt, str) or idempotency_key is not None:
+            raise InvalidJob(
+                "recall is for one job of a named agent with a text, without an idempotency key.",
+                remedy="What is remembered changes, and with it the prompt; call client.recall(...) yourself.",
+            )
+        return self.recall(agent, prompt, k, scopes)
+
 
 def _id(text: str | UUID) -> UUID:
     try:

@@ -24,6 +24,7 @@ from sqlalchemy import make_url
 from hotset.embedded.server import clean_environment
 from hotset.embedded.wheels import Program, postgres_program
 from hotset.errors import HotsetError, UsageError
+from hotset.memory import setup as memory
 from hotset.store import make_engine, migrate
 from hotset.store.engine import execute
 
@@ -89,6 +90,7 @@ def restore(
             words = ["--exit-on-error", "--no-owner", "--no-privileges", "--verbose", f"--dbname={draft_url}"]
             _run(program, "pg_restore", [*words, str(source)], lambda done: progress(min(done, total), total))
             migrate(draft_url)
+            memory.bring_up_to_date(draft_url)
             restored = _hand_back(draft_url, actor)
             _refuse_if_in_use(database_url, replace=replace)
             _put_in_place(server, draft, name)

@@ -1,4 +1,5 @@
-"""Forgetting: a memory goes from every tier, cache and segment; what it had closed is open again."""
+"""Forgetting: a memory goes from every tier, cache and segment; what it had closed is open again. Erasing: all of a
+tenant goes."""
 
 from __future__ import annotations
 
@@ -7,10 +8,15 @@ from collections import defaultdict
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy import Engine
+
 from hotset.embedder import CachedEmbedder
-from hotset.memory.session import Session
+from hotset.errors import SegmentDamaged
+from hotset.memory.segments import unpack
+from hotset.memory.session import As, Session, opened
 from hotset.memory.tiers import Hot, read_texts, take_out
 from hotset.memory.words import mask, names
+from hotset.store.engine import undisturbed
 
 
 def forget(session: Session, ids: Sequence[UUID], hot: Hot, embedder: CachedEmbedder, reason: str) -> list[UUID]:
@@ -30,6 +36,46 @@ def forget(session: Session, ids: Sequence[UUID], hot: Hot, embedder: CachedEmbe
     found = [row.id for row in rows]
     session.rows("forget", {"tenant": session.who.tenant, "ids": found})
     session.audit("memory-forgotten", json.dumps({"ids": [str(i) for i in found], "reason": reason}))
-    hot.forget(found)
-    embedder.forget([*texts, *(mask(text, names(text)) for text in texts)])
+    _clear_caches(hot, embedder, found, texts)
     return found
+
+
+def erase_all(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder, reason: str | None) -> int:
+    """All of the tenant's memories, with its scopes, grants and handoffs, a segment or a thousand rows a transaction;
+    how many memories went. What is done stays done when it breaks off: call it again. Raises redis.RedisError when a
+    cache cannot be cleared. One entry in the audit."""
+    done = 0
+    while (gone := undisturbed(lambda: _erase_some(engine, who, hot, embedder))) is not None:
+        done += gone
+    with opened(engine, who) as session:
+        scopes = session.execute("erase_scopes", {"tenant": who.tenant})
+        if done or scopes:
+            session.audit("memory-erased", json.dumps({"memories": done, "scopes": scopes, "reason": reason}))
+    return done
+
+
+def _erase_some(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder) -> int | None:
+    """How many memories went; None when there is nothing left."""
+    with opened(engine, who) as session:
+        asked = {"tenant": who.tenant}
+        found: dict[UUID, str | None] = {}
+        segments = session.rows("erase_segment", asked)
+        for segment in segments:
+            try:
+                found |= unpack(bytes(segment.body), bytes(segment.checksum))
+            except SegmentDamaged:
+                # What nobody can read goes all the same; vectors of it leave the cache by themselves.
+                inside = {**asked, "scope": segment.scope, "segment": segment.id}
+                found |= {row.id: None for row in session.rows("in_segment", inside)}
+        if not segments:
+            found = {row.id: row.text for row in session.rows("erase_next", asked)}
+            if not found:
+                return None
+        gone = [row.id for row in session.rows("erase_rows", {**asked, "ids": list(found)})]
+        _clear_caches(hot, embedder, gone, [text for text in found.values() if text is not None])
+        return len(gone)
+
+
+def _clear_caches(hot: Hot, embedder: CachedEmbedder, ids: Sequence[UUID], texts: Sequence[str]) -> None:
+    hot.forget(ids)
+    embedder.forget([*texts, *(mask(text, names(text)) for text in texts)])

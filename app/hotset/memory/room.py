@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -11,9 +12,9 @@ import redis
 from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
-from hotset.errors import InvalidMemory, Unavailable, UnknownMemory
+from hotset.errors import EmbedderMissing, InvalidMemory, Unavailable, UnknownMemory
 from hotset.memory import searching, sharing, writing
-from hotset.memory.forgetting import forget
+from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
 from hotset.memory.session import As, opened
 from hotset.memory.tiers import Hot, promote, read_texts
@@ -24,6 +25,14 @@ log = logging.getLogger(__name__)
 _CHUNK = 500
 
 
+@contextmanager
+def _packages_needed() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as e:
+        raise EmbedderMissing(f"The package {e.name} is not installed.") from e
+
+
 class MemoryRoom:
     """Thread-safe. `cache`: the Redis of the hot tier and of vectors; without one it works, slower."""
 
@@ -32,6 +41,7 @@ class MemoryRoom:
         self.hot = Hot(cache)
         self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
 
+    @_packages_needed()
     def remember(self, who: As, scope: str, new: New) -> UUID:
         """Its id (of a long text that of its first part), when it is committed."""
         parts = writing.prepare([new], self.embedder)[0]
@@ -39,6 +49,7 @@ class MemoryRoom:
             session.execute("scope", {"tenant": who.tenant, "scope": scope})
             return next(iter([writing.write(session, scope, part) for part in parts]))
 
+    @_packages_needed()
     def remember_many(self, who: As, scope: str, new: Sequence[New]) -> list[UUID]:
         """Many at once, 500 a transaction. What they change of earlier ones is found by the next consolidation."""
         ids: list[UUID] = []
@@ -50,6 +61,7 @@ class MemoryRoom:
                     ids.append(next(iter([writing.write(session, scope, part, settle=False) for part in parts])))
         return ids
 
+    @_packages_needed()
     def search(self, who: As, wanted: Wanted) -> list[Memory]:
         searching.check(wanted)
         with opened(self.engine, who) as session:
@@ -94,17 +106,16 @@ class MemoryRoom:
         """How many rows went. Raises UnknownMemory when none of them is there, Unavailable when a cache is away."""
         if not 0 < len(ids) <= 1000:
             raise InvalidMemory("1 to 1000 memories can be forgotten at once.")
-        try:
-            with opened(self.engine, who) as session:
-                gone = forget(session, ids, self.hot, self.embedder, reason)
-        except redis.RedisError as e:
-            raise Unavailable(
-                f"Nothing was forgotten: the cache does not answer ({e}), and might keep a trace.",
-                remedy="Try again when the cache (HOTSET_CACHE_URL) is back.",
-            ) from e
+        with _cache_needed(), opened(self.engine, who) as session:
+            gone = forget(session, ids, self.hot, self.embedder, reason)
         if not gone:
             raise UnknownMemory(ids[0])
         return len(gone)
+
+    def erase(self, who: As, reason: str | None = None) -> int:
+        """All memories of the tenant, with scopes, grants and handoffs; how many. Raises Unavailable as `forget`."""
+        with _cache_needed():
+            return erase_all(self.engine, who, self.hot, self.embedder, reason)
 
     def stats(self, who: As) -> dict[str, list[dict[str, Any]]]:
         """Counts by scope, tier and ring; segments by scope."""
@@ -144,3 +155,14 @@ class MemoryRoom:
                     session.execute("used", {"ids": [m.id for m in answers]})
         except Exception as e:
             log.info("Use of %d memories was not noted: %s", len(answers), type(e).__name__)
+
+
+@contextmanager
+def _cache_needed() -> Iterator[None]:
+    try:
+        yield
+    except redis.RedisError as e:
+        raise Unavailable(
+            f"Nothing more was forgotten: the cache does not answer ({e}), and might keep a trace.",
+            remedy="Try again when the cache (HOTSET_CACHE_URL) is back.",
+        ) from e

@@ -11,15 +11,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from hotset.errors import EmbedderMissing, HotsetError
+from hotset.errors import EmbedderMissing, SegmentDamaged
 
 _LEVEL = 9
 #: What one segment may become: a stored bomb is refused, not unpacked.
 MOST_BYTES = 64 * 1024 * 1024
-
-
-class SegmentDamaged(HotsetError):
-    """What lies in the database is not what was written."""
 
 
 def pack(texts: Mapping[UUID, str]) -> tuple[bytes, bytes, int]:

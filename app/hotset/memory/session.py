@@ -12,13 +12,19 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+import psycopg
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError
 
-from hotset.errors import InvalidSettings, MemoryForbidden
+from hotset.errors import HotsetError, MemoryForbidden, MemoryNotSetUp
 from hotset.store.engine import connected
 
 ROLE = "hotset_memory"
+
+#: The function of Postgres that refuses rows by a policy; a lack of rights has the same state, and another function.
+_REFUSES_ROWS = "ExecWithCheckOptions"
+#: No such table, column, function, type.
+_MISSING = ("42P01", "42703", "42883", "42704")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +56,8 @@ class Session:
 
 @contextmanager
 def opened(engine: Engine, who: As) -> Iterator[Session]:
-    """Commits at the end of the block. Raises MemoryForbidden when row-level security refused a write."""
+    """Commits at the end of the block. Raises MemoryForbidden when row-level security refused a write, and
+    MemoryNotSetUp when this database has no memory."""
     with connected(engine) as connection:
         connection = connection.execution_options(isolation_level="READ COMMITTED")
         try:
@@ -58,29 +65,40 @@ def opened(engine: Engine, who: As) -> Iterator[Session]:
                 _become(connection, who)
                 yield Session(connection, who)
         except DBAPIError as e:
-            state = getattr(e.orig, "sqlstate", None)
-            if state == "42501":
-                raise MemoryForbidden(
-                    f"Agent {who.agent!r} may not do that in this scope.",
-                    remedy="The tenant grants it: client.grant(scope, agent, write=True).",
-                ) from e
-            raise
+            if (ours := _our_error(e, who)) is None:
+                raise
+            raise ours from e
 
 
 def _become(connection: Connection, who: As) -> None:
+    """Until the end of the transaction: a connection that goes back to the pool is nobody's again."""
     try:
         connection.exec_driver_sql(
-            "SELECT set_config('role', %s, true), set_config('hotset.tenant', %s, true),"
-            " set_config('hotset.agent', %s, true)",
-            (ROLE, who.tenant, who.agent),
+            "SELECT set_config('hotset.tenant', %s, true), set_config('hotset.agent', %s, true),"
+            " set_config('role', %s, true)",
+            (who.tenant, who.agent, ROLE),
         )
     except DBAPIError as e:
-        if getattr(e.orig, "sqlstate", None) not in ("22023", "42501"):
+        if not isinstance(e.orig, psycopg.errors.InvalidParameterValue):
             raise
-        raise InvalidSettings(
-            f"This database account cannot act as the role {ROLE}.",
-            remedy=f"As an administrator: GRANT {ROLE} TO the account of HOTSET_DATABASE_URL.",
-        ) from e
+        raise MemoryNotSetUp(f"Memory is not set up in this Postgres: it has no role {ROLE}.") from e
+
+
+def _our_error(error: DBAPIError, who: As) -> HotsetError | None:
+    state = getattr(error.orig, "sqlstate", None)
+    if state == "42501" and isinstance(error.orig, psycopg.Error) and error.orig.diag.source_function == _REFUSES_ROWS:
+        return MemoryForbidden(
+            f"Agent {who.agent!r} may not do that in this scope.",
+            remedy="The tenant grants it: client.grant(scope, agent, write=True).",
+        )
+    if state == "42501":
+        return MemoryNotSetUp(
+            f"This database account may not act as the role {ROLE}, or the role lacks rights.",
+            remedy=f"Run `hotset memory setup` as the tables' owner; as an administrator: GRANT {ROLE} TO the account.",
+        )
+    if state in _MISSING:
+        return MemoryNotSetUp("Memory is not set up in this database, or by an older hotset.")
+    return None
 
 
 @cache

@@ -19,7 +19,8 @@ import redis
 from sqlalchemy import Engine, Row
 from uuid_utils.compat import uuid7
 
-from hotset.memory.segments import SegmentDamaged, pack, unpack
+from hotset.errors import SegmentDamaged
+from hotset.memory.segments import pack, unpack
 from hotset.memory.session import As, Session, opened
 from hotset.memory.writing import digest
 

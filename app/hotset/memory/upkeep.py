@@ -12,10 +12,11 @@ from uuid import UUID
 from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder
+from hotset.errors import SegmentDamaged
 from hotset.memory import tiers
 from hotset.memory.facts import read
 from hotset.memory.forgetting import forget
-from hotset.memory.segments import SegmentDamaged, unpack
+from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
 from hotset.memory.tiers import Hot
 from hotset.memory.writing import digest, settle

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from sqlalchemy import Connection, Engine, Row, create_engine, event
+from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -67,6 +67,8 @@ def make_engine(
         max_overflow=pool_size,
         pool_timeout=10,
         pool_recycle=1800,
+        # Prompts and memories are parameters: no error and no log shows them.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": 5,
             "application_name": application[:63],
@@ -74,10 +76,22 @@ def make_engine(
             **{name: value for name, value in _KEEPALIVE.items() if name not in parsed.query},
         },
     )
+    event.listen(engine, "handle_error", _without_values)
     if answer_s is not None:
         connect = patient(answer_s).connect
         event.listen(engine, "do_connect", lambda dialect, record, args, given: connect(*args, **given))
     return engine
+
+
+def _without_values(context: ExceptionContext) -> None:
+    """Postgres's own details show values, too ("Failing row contains ..."): the message alone is kept."""
+    error = context.original_exception
+    if isinstance(error, psycopg.Error) and error.diag.message_detail and error.diag.message_primary:
+        said = error.diag.message_primary
+        if isinstance(context.sqlalchemy_exception, DBAPIError):
+            shown = str(context.sqlalchemy_exception.args[0])
+            context.sqlalchemy_exception.args = (shown.replace(str(error), said),)
+        error.args = (said,)
 
 
 @cache

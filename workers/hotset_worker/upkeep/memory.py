@@ -1,17 +1,20 @@
 """The memory's upkeep, on a thread of its own: it may take seconds, and jobs do not wait for it. Every worker does it;
-locked rows are skipped, and each week one of them takes a tenant's restore drill."""
+locked rows are skipped, and each week one of them takes a tenant's restore drill.
+
+A fleet without memory hears nothing of it; what a worker lacks for it (packages, newer tables) it says once.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import redis
 from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
-from hotset.memory import As, upkeep
+from hotset.memory import As, setup, upkeep
 from hotset.memory.tiers import Hot
 from hotset.store.engine import connected
 
@@ -29,6 +32,7 @@ class MemoryUpkeep:
     cache: redis.Redis
     cold_s: float
     keep_days: int
+    _said: set[str] = field(default_factory=set)
 
     def tasks(self) -> list[tuple[float, Callable[[], None]]]:
         """(interval in wall seconds, task)."""
@@ -38,6 +42,24 @@ class MemoryUpkeep:
             (3600.0, self.forget_old_memories),
             (3600.0, self.drill_segments),
         ]
+
+    def able(self) -> bool:
+        """Whether this database has memories, and this worker what it takes to look after them."""
+        with connected(self.engine) as connection:
+            state = setup.state(connection)
+        if state.current is None:
+            return False
+        if state.missing:
+            return self._lacks("The memory's tables are older than this worker: run `hotset migrate`")
+        if "zstandard" in setup.packages_lacking():
+            return self._lacks("This worker lacks a package for the memory: pip install 'hotset[memory]'")
+        return True
+
+    def _lacks(self, what: str) -> bool:
+        if what not in self._said:
+            self._said.add(what)
+            log.warning("%s. Until then others have to do the memory's upkeep.", what)
+        return False
 
     def last_words(self) -> list[Callable[[], None]]:
         return []
@@ -66,7 +88,7 @@ class MemoryUpkeep:
                 log.error("Restore drill: segment %s of %s has %d faults.", done.segment, done.scope, len(done.faults))
 
     def _tenants(self) -> list[As]:
-        return [As(tenant, actor=self.worker) for tenant in upkeep.tenants(self.engine)]
+        return [As(tenant, actor=self.worker) for tenant in upkeep.tenants(self.engine)] if self.able() else []
 
     def _takes_drill(self, tenant: str) -> bool:
         query = (

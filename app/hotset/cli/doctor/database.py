@@ -1,4 +1,4 @@
-"""Postgres: does it answer, has it our tables, does a commit last, are there connections left."""
+"""Postgres: does it answer, has it our tables (and the memory's), does a commit last, are connections left."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any
 
 from sqlalchemy import Connection, make_url
 
-from hotset.cli.doctor.finding import Finding, failed, ok, warning
+from hotset.cli.doctor.finding import Finding, failed, ok, skipped, warning
 from hotset.cli.doctor.world import World
+from hotset.memory import setup as memory
+from hotset.memory.session import ROLE
 from hotset.store import make_engine
 from hotset.store.engine import connected
 from hotset.store.migrate import pending
@@ -28,6 +30,7 @@ def check_database(world: World) -> Iterator[Finding]:
             where = make_url(world.settings.database_url.get_secret_value()).render_as_string(hide_password=True)
             yield _version(connection, where)
             yield _migrations(connection)
+            yield _memory(connection)
             yield from _durability(connection)
             yield _connections(connection, world)
     finally:
@@ -58,6 +61,26 @@ def _migrations(connection: Connection) -> Finding:
         lacking if state.current else f"no tables of hotset: it {lacking}",
         "Run `hotset migrate`.",
     )
+
+
+def _memory(connection: Connection) -> Finding:
+    name = "database.memory"
+    state = memory.state(connection)
+    if state.unknown:
+        return warning(
+            name, f"its tables are of revision {state.current}, a newer hotset's", "Bring this one up to date."
+        )
+    if state.current is None:
+        return skipped(name, "not set up; `hotset memory setup` does it, if agents shall remember")
+    if state.missing:
+        return failed(name, f"lacks {', '.join(state.missing)}", "Run `hotset migrate`.")
+    if not memory.may_act(connection):
+        return failed(
+            name, f"this account may not act as the role {ROLE}", f"As an administrator: GRANT {ROLE} TO the account."
+        )
+    if lacking := memory.packages_lacking():
+        return warning(name, f"set up; this machine lacks {', '.join(lacking)}", f"To use it here: {memory.INSTALL}")
+    return ok(name, f"set up ({state.current})")
 
 
 def _durability(connection: Connection) -> Iterator[Finding]:

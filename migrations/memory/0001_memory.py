@@ -1,5 +1,7 @@
 """Memory: scopes, grants, memories with their vectors, and the segments that hold the texts of cold ones.
 
+Apart from the migrations of jobs, with a version of its own: these tables need pgvector and a role, which not every
+Postgres has. `hotset.memory.setup` makes both, and gives the role its rights.
 Isolation is the database's: every statement on these tables runs as the role hotset_memory, which owns nothing, for the
 tenant (and agent) that its transaction says; row-level security is forced, so that it holds for the owner, too.
 There is no GIN index of the words: under row-level security Postgres does not use one, since its operators are not
@@ -8,41 +10,12 @@ leakproof. Names and numbers, which vectors tell apart badly, are found by equal
 
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "memory_0001"
+down_revision = None
 branch_labels = None
 depends_on = None
 
 UP = """
-DO $$
-BEGIN
-    IF NOT EXISTS (SELECT 1 FROM pg_extension WHERE extname = 'vector') THEN
-        IF NOT EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'vector') THEN
-            RAISE EXCEPTION 'this Postgres has no pgvector, which hotset''s memory needs'
-                USING HINT = 'Install pgvector 0.8 or newer (package postgresql-NN-pgvector, image pgvector/pgvector).';
-        END IF;
-        CREATE EXTENSION vector;
-    END IF;
-    IF NOT EXISTS (SELECT 1 FROM pg_roles WHERE rolname = 'hotset_memory') THEN
-        BEGIN
-            CREATE ROLE hotset_memory NOLOGIN NOSUPERUSER NOBYPASSRLS NOINHERIT;
-        EXCEPTION
-            -- Another database of this cluster is migrated at the same time.
-            WHEN duplicate_object OR unique_violation THEN NULL;
-            WHEN insufficient_privilege THEN
-                RAISE EXCEPTION 'this account may not make the role hotset_memory'
-                    USING HINT = format('As an administrator: CREATE ROLE hotset_memory NOLOGIN; '
-                                        'GRANT hotset_memory TO %I;', current_user);
-        END;
-    END IF;
-    BEGIN
-        EXECUTE format('GRANT hotset_memory TO %I', current_user);
-    EXCEPTION
-        -- An administrator made the role, and has granted it: the first use says so if not.
-        WHEN insufficient_privilege OR invalid_grant_operation THEN NULL;
-    END;
-END $$;
-
 -- For the upkeep, which goes from tenant to tenant; nothing but names, and not for the role.
 CREATE TABLE memory_tenants (
     tenant      text PRIMARY KEY CHECK (tenant <> '' AND length(tenant) <= 200),
@@ -197,6 +170,7 @@ DECLARE
     mine constant text := 'tenant = (SELECT memory_tenant())';
     may constant text := ' AND ((SELECT coalesce(current_setting(''hotset.agent'', true), '''')) = '''''
                          ' OR scope = ANY ((SELECT memory_granted(%s))::text[]))';
+    agents constant text := ' AND (SELECT coalesce(current_setting(''hotset.agent'', true), '''')) IN (''''%s)';
 BEGIN
     FOREACH name IN ARRAY ARRAY['memories', 'memory_segments', 'memory_terms', 'memory_proposals'] LOOP
         EXECUTE format('CREATE POLICY reading ON %I FOR SELECT USING (%s)', name, mine || format(may, 'false'));
@@ -204,21 +178,23 @@ BEGIN
         EXECUTE format('CREATE POLICY changing ON %I FOR UPDATE USING (%s)', name, mine || format(may, 'true'));
         EXECUTE format('CREATE POLICY removing ON %I FOR DELETE USING (%s)', name, mine || format(may, 'true'));
     END LOOP;
-    EXECUTE format('CREATE POLICY all_mine ON memory_scopes USING (%s)', mine);
-    EXECUTE format('CREATE POLICY all_mine ON memory_handoffs USING (%s AND (
-        (SELECT coalesce(current_setting(''hotset.agent'', true), '''')) IN ('''', from_agent, to_agent)))', mine);
+    -- A scope goes with everything in it, past all other policies: no agent removes one.
+    EXECUTE format('CREATE POLICY reading ON memory_scopes FOR SELECT USING (%s)', mine || format(may, 'false'));
+    EXECUTE format('CREATE POLICY making ON memory_scopes FOR INSERT WITH CHECK (%s)', mine);
+    EXECUTE format('CREATE POLICY removing ON memory_scopes FOR DELETE USING (%s)', mine || format(agents, ''));
+    EXECUTE format('CREATE POLICY reading ON memory_handoffs FOR SELECT USING (%s)',
+                   mine || format(agents, ', from_agent, to_agent'));
+    EXECUTE format('CREATE POLICY making ON memory_handoffs FOR INSERT WITH CHECK (%s)',
+                   mine || format(agents, ', from_agent'));
+    EXECUTE format('CREATE POLICY removing ON memory_handoffs FOR DELETE USING (%s)', mine || format(agents, ''));
     -- An agent sees what it was given, and gives nothing itself.
-    EXECUTE format('CREATE POLICY reading ON memory_grants FOR SELECT USING (%s AND (
-        (SELECT coalesce(current_setting(''hotset.agent'', true), '''')) IN ('''', agent)))', mine);
-    EXECUTE format('CREATE POLICY giving ON memory_grants USING (%s AND
-        (SELECT coalesce(current_setting(''hotset.agent'', true), '''')) = '''')', mine);
+    EXECUTE format('CREATE POLICY reading ON memory_grants FOR SELECT USING (%s)', mine || format(agents, ', agent'));
+    EXECUTE format('CREATE POLICY giving ON memory_grants USING (%s)', mine || format(agents, ''));
     FOREACH name IN ARRAY ARRAY['memories', 'memory_segments', 'memory_terms', 'memory_proposals',
                                 'memory_scopes', 'memory_handoffs', 'memory_grants'] LOOP
         EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY', name);
         EXECUTE format('ALTER TABLE %I FORCE ROW LEVEL SECURITY', name);
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO hotset_memory', name);
     END LOOP;
-    GRANT INSERT ON memory_tenants, audit TO hotset_memory;
 END $$;
 """
 
