@@ -21,7 +21,7 @@ from hotset.scheduling import Selector
 
 #: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide.
-CREDIT_RUNS = 2.0
+CREDIT_RUNS = 2.5
 _PASSED = float("-inf")
 
 
