@@ -2,6 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
+AUDIT := .audit
 # The newest first. A name alone proves little (pyenv's shims exist for versions that are switched off): it is run.
 PYTHONS := python3.13 python3.12 python3.11 python3
 STAMP := $(VENV)/.installed
@@ -11,7 +12,7 @@ ARGS ?=
 JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo check test test-ollama ollama-table chaos bench clean
+.PHONY: help install demo check test test-ollama ollama-table chaos bench audit reference clean
 
 help: ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,9 +57,17 @@ chaos: install ## break the real thing on purpose, minutes long
 bench: install ## the benchmarks
 	$(BIN)/python -m pytest tests/benchmarks --capture=no $(ARGS)
 
+audit: $(AUDIT)/bin/pip-audit ## known holes in the programs that hotset is built of; asks PyPI, so it needs a network
+	$(AUDIT)/bin/pip-audit -r constraints.txt --no-deps --disable-pip --strict --progress-spinner off --timeout 10 $(ARGS)
+
+# An environment of its own: what scans must not change what is scanned.
+$(AUDIT)/bin/pip-audit:
+	@python3 -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9,<3'
+
 reference: install ## docs/reference, made from the code
 	$(BIN)/python docs/make_reference.py
 
 clean: ## remove .venv and what the tools left behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(AUDIT) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find app workers migrations tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -19,7 +19,7 @@ from stack import Stack, eventually
 LIGHT, OTHER = "log-aggregator-loki", "agent-debugger"
 RUN_S = 20.0
 FLOOD, FEW = 1000, 10
-#: The credit of 120 expected seconds is 6 of these jobs; then both take turns, on two slots.
+#: The credit is two and a half of these jobs; then both take turns, on two slots.
 MOST_BEFORE = 40
 
 

@@ -91,3 +91,6 @@ def test_the_journal_counts_what_runs_and_what_began_twice(tmp_path: Path) -> No
     first, again = journal.starts["a"]
     assert again - first == 4 and journal.started_after("a", first) == again
     assert journal.first_start_after(again) is None
+    assert journal.free_after(first, 2) == first, "a runs alone then"
+    assert journal.free_after(first, 1) is None, "b runs on"
+    assert journal.free_after(journal.starts["b"][0], 2) == first + 2, "both run until a ends"

@@ -11,20 +11,22 @@ from uuid import UUID
 
 import pytest
 import redis
+from kombu.exceptions import OperationalError
 from pydantic import SecretStr
 from sqlalchemy import Engine
 from uuid_utils.compat import uuid7
 
 from hotset import Client
-from hotset.broker import Lanes
+from hotset.broker import Lanes, make_app
 from hotset.embedded.valkey import Valkey, free_port
 from hotset.errors import BrokerUnavailable, StoreUnavailable
 from hotset.jobs import Attempt, NewJob, Priority, Routing, State
+from hotset.lab.faults.injuries import cut_connections
 from hotset.settings import Settings
 from hotset.store import JobStore, make_engine, upkeep
 from hotset_worker.heartbeat import BrokerHeartbeat, Heartbeat
 from hotset_worker.runs import ActiveRuns
-from stack import eventually
+from stack import Stack, eventually
 
 LIGHT = "log-aggregator-loki"
 
@@ -140,3 +142,30 @@ def test_a_claim_whose_reply_was_lost_is_handed_back_and_counts_as_no_crash(stor
     assert found[other.id].state is State.RUNNING, "another worker has it"
     assert runs.unclear() == set()
     lanes.close()
+
+
+def test_a_worker_outlives_a_broker_that_takes_no_changes_while_it_connects_again(
+    stack: Stack, server_home: Path
+) -> None:
+    """As when its disk is full: it greets who connects, and refuses whatever they then declare."""
+    with Valkey(server_home / "full", "broker", port=free_port()) as broker, redis.Redis.from_url(broker.url) as admin:
+        stack.env["HOTSET_BROKER_URL"] = broker.url
+        worker = stack.fleet().worker()
+        client = stack.client()
+        assert client.submit(LIGHT, "before").result(timeout=60)
+        admin.config_set("min-replicas-to-write", 1)
+        cut_connections(broker.url)
+        eventually(lambda: "lost. Trying to re-establish" in stack.log(), within_s=20, message=stack.log)
+        time.sleep(3.0)  # while it lasts the worker tries, and is refused
+        admin.config_set("min-replicas-to-write", 0)
+        assert client.submit(LIGHT, "after").result(timeout=60)
+        assert worker.poll() is None, stack.log()
+        stack.kill(worker)
+
+
+def test_who_lost_the_broker_looks_for_it_every_two_seconds_at_least() -> None:
+    app = make_app(f"redis://127.0.0.1:{free_port()}/0", ["tinyllama"])
+    pauses: list[float] = []
+    with app.connection_for_read() as connection, pytest.raises(OperationalError):
+        connection.ensure_connection(lambda _, pause: pauses.append(pause), 3)
+    assert pauses[0] < pauses[1] < pauses[-1] <= 2.0

@@ -53,6 +53,8 @@ _VERSION = version("hotset")
 #: Wall seconds: the inboxes of plain producers are looked at so often, the model server so often.
 _TICK_S = 0.25
 _LOOK_AT_SERVER_S = 1.0
+#: How often the log says that the broker is away, or takes no changes.
+_COMPLAIN_S = 30.0
 _SAY_S = 1.0
 _SAY_AT_MOST_S = 0.2
 #: A probe waits no longer for its token.
@@ -118,7 +120,7 @@ class Owner:
         # Broker's clock minus the monotonic one, in wall seconds: learned with every look.
         self._offset = time.time() - time.monotonic()
         self._sequence = 0
-        self._server_asked = self._said = self._looked = float("-inf")
+        self._server_asked = self._said = self._looked = self._complained = float("-inf")
         self._failed_until: dict[str, tuple[float, int]] = {}
         self._reason = ""
         self._server_error: str | None = None
@@ -159,7 +161,9 @@ class Owner:
             try:
                 self._step(events)
             except (BrokerUnavailable, redis.RedisError) as e:
-                log.warning("GPU %s waits: %s", self._gpu.name, e)
+                if time.monotonic() - self._complained >= _COMPLAIN_S:
+                    self._complained = time.monotonic()
+                    log.warning("GPU %s waits: %s", self._gpu.name, e)
                 time.sleep(_TICK_S)
             except Exception:
                 # The owner must outlive any bug of one step: without it the GPU stands still for good.

@@ -102,6 +102,7 @@ class Ear(Background):
 
     def __init__(self, lanes: Lanes, owner: Owner, heartbeat: Heartbeat, runs: ActiveRuns) -> None:
         self._lanes, self._owner, self._heartbeat, self._runs = lanes, owner, heartbeat, runs
+        self._away = False
         super().__init__("hotset-ear")
 
     def _main(self) -> None:
@@ -109,7 +110,9 @@ class Ear(Background):
             try:
                 self._listen()
             except redis.RedisError as e:
-                log.warning("The broker is away (%s); listening again in a second.", e)
+                if not self._away:
+                    log.warning("The broker is away (%s); listening again in a second, and in each that follows.", e)
+                self._away = True
                 self._stopping.wait(1.0)
             except Exception:
                 # Anybody may publish anything here, bytes that are no text included.
@@ -120,6 +123,7 @@ class Ear(Background):
         pubsub = self._lanes.subscriber()
         try:
             pubsub.subscribe(WAKE, CANCEL)
+            self._away = False
             self._owner.tell(Woken())
             while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=1.0)

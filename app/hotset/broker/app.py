@@ -8,7 +8,8 @@ from urllib.parse import parse_qsl, urlsplit
 
 import redis
 from celery import Celery
-from kombu import Exchange, Queue
+from celery.app.amqp import AMQP
+from kombu import Connection, Exchange, Queue
 
 from hotset.broker.grants import GrantDesk
 from hotset.broker.lanes import Lanes
@@ -16,18 +17,37 @@ from hotset.broker.subscription import PATIENCE
 from hotset.broker.transport import SCHEME
 from hotset.errors import InvalidSettings
 
+#: Wall seconds between two attempts to connect, and by how much the next pause is longer. kombu's own are 2 s more each
+#: time, up to 30: a broker that was away for minutes would be back for half a minute before its workers noticed.
+_PAUSE_S, _LONGER_S, _LONGEST_S = 0.5, 0.5, 2.0
+
+
+class SteadyConnection(Connection):  # type: ignore[misc]  # kombu is untyped
+    """One that is soon made again when the broker is back."""
+
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
+        pauses = {"interval_start": _PAUSE_S, "interval_step": _LONGER_S, "interval_max": _LONGEST_S}
+        return super().ensure_connection(*args, **{**pauses, **kwargs})
+
+
+class _Amqp(AMQP):  # type: ignore[misc]  # celery is untyped
+    Connection = BrokerConnection = SteadyConnection
+
 
 def make_app(
     broker_url: str, queues: Iterable[str], *, lanes: Lanes | None = None, desk: GrantDesk | None = None
 ) -> Celery:
     """The application that workers, Flower and plain producers share. Only a worker has a desk."""
     names = list(queues)
-    app = Celery("hotset", set_as_current=False)
+    app = Celery("hotset", set_as_current=False, amqp=_Amqp)
     app.conf.update(
         broker_url=celery_url(broker_url),
         broker_connection_retry_on_startup=True,
         # 100 by default, after which a worker gives up for good.
         broker_connection_max_retries=None,
+        # A Redis that lives and takes no changes (its disk is full) answers with such errors. A worker that connects
+        # just then would end for good.
+        broker_channel_error_retry=True,
         # kombu's own default waits for ever on a connection that leads nowhere, and the worker with it.
         broker_transport_options={"desk": desk, "lanes": lanes, "priority_steps": [0], **PATIENCE},
         broker_use_ssl=celery_tls(broker_url),

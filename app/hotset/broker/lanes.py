@@ -36,7 +36,7 @@ _TAKES_NOTHING = ("MISCONF", "OOM", "READONLY", "NOREPLICAS", "MASTERDOWN")
 PUT_ASIDE = "hs:quarantine:untold"
 #: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide. The simulator's lanes have the same.
-CREDIT_RUNS = 5.0
+CREDIT_RUNS = 2.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ class EmbeddedStage:
             **environ,
         }
         words = ["-m", "celery", "-A", "hotset_worker", "worker", "-E", "-n", f"{gpu}@%h", "--loglevel", "WARNING"]
+        words += ["--without-gossip", "--without-mingle"]  # as `hotset worker` does
         process = self._start(f"worker-{gpu}", words, settings)
         with connect_redis(addresses.broker_url, name="broker_url") as client:
             board = Board(client)

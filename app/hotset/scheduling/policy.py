@@ -20,7 +20,7 @@ from hotset.scheduling.loads import (
     urgent_at,
 )
 from hotset.scheduling.options import Options
-from hotset.scheduling.run import OVERDUE, grants, hot_suspects, overdue_since
+from hotset.scheduling.run import OVERDUE, due_since, grants, hot_suspects, overdue_since
 from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, Snapshot, Switch
 
@@ -92,8 +92,8 @@ def _why_idle(snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Cand
     """Slots are free and jobs wait: which of the few good reasons is it?"""
     view = snapshot.gpu
     for queue, lane in hot_suspects(view, snapshot.queues):
-        if lane.oldest_arrival <= overdue:
-            return f"The GPU empties for an overdue suspect of {queue.name}: {view.busy} still run."
+        if lane.oldest_arrival <= due_since(snapshot, overdue):
+            return f"The GPU empties for a suspect of {queue.name}: {view.busy} still run."
         return f"A suspect of {queue.name} waits until the GPU is empty: {view.busy} still run."
     if cold:
         running = " and ".join(r.model for r in view.residents if r.running and r.model in cold[0].victims)

@@ -12,6 +12,9 @@ from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Snapshot
 
 #: A job older than this part of `max_wait_s` goes first of all: the rest of the bound is for the swap it may need.
 OVERDUE = 0.6
+#: A suspect that has waited for so long (s) is due: until then it gives way to all, from then on only to overdue jobs
+#: that are older. Who has waited in a backlog is due at once; where the GPU is empty sooner, it costs no drain.
+SUSPECT_DUE_S = 60.0
 #: A lower priority rises by one each time its oldest job has waited for this part of `max_wait_s`.
 RISES = 0.2
 #: A deadline is at risk when its slack is below what waits on the hot models, and so many seconds.
@@ -42,6 +45,11 @@ def overdue_since(snapshot: Snapshot, backlog_s: float, options: Options) -> flo
     return snapshot.now - OVERDUE * snapshot.max_wait_s
 
 
+def due_since(snapshot: Snapshot, overdue: float) -> float:
+    """Suspects that arrived then or before have given way for long enough, in overload too: they are few."""
+    return max(overdue, snapshot.now - SUSPECT_DUE_S)
+
+
 def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
     """A lane rises by one for each part of the bound that its oldest job has waited, up to the highest that waits."""
     if lane.priority >= highest:
@@ -55,11 +63,12 @@ _BEHIND = 4.0
 
 
 def _ranked(
-    lane: Lane, priority: int, overdue: float, late: float, risk: float, run_s: float
+    lane: Lane, priority: int, first: float, late: float, risk: float, run_s: float
 ) -> list[tuple[_Rank, Selector, int]]:
-    """How a lane's jobs stand in the order, best first: (rank, selector, how many). `priority`: with age."""
-    if lane.oldest_arrival <= overdue:
-        # How many are overdue cannot be seen from outside: grant one, look again at the next decision.
+    """How a lane's jobs stand in the order, best first: (rank, selector, how many). `priority`: with age; `first`:
+    what arrived until then is overdue, or a suspect that is due."""
+    if lane.oldest_arrival <= first:
+        # How many of them there are cannot be seen from outside: grant one, look again at the next decision.
         ranks: list[tuple[_Rank, Selector, int]] = [((0, lane.oldest_arrival, 0.0, 0.0), "overdue", 1)]
     elif lane.oldest_arrival <= late:
         ranks = [((1, -priority, -1.0, lane.oldest_arrival), "overdue", 1)]
@@ -83,13 +92,13 @@ def grants(
 ) -> list[Run]:
     """Runs for the free slots, on resident models that are not being drained.
 
-    Overdue jobs first, oldest first; then by priority; within it those that have waited out of proportion to the
-    backlog, oldest first; then those whose deadline is at risk, earliest first; then all others that can still meet
-    theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest first in place of
-    shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU only.
-    Models below `least_mb` are left to smaller GPUs: they come after all else of their priority, unless overdue.
-    Until a suspect is overdue it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in
-    one drain at most.
+    Overdue jobs and suspects that are due first, oldest first; then by priority; within it those that have waited out
+    of proportion to the backlog, oldest first; then those whose deadline is at risk, earliest first; then all others
+    that can still meet theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest
+    first in place of shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU
+    only. Models below `least_mb` are left to smaller GPUs: they come after all else of their priority, unless overdue.
+    Until a suspect is due it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in one
+    drain at most, and all that are due have their turn in it.
     """
     view = snapshot.gpu
     free = view.free_slots
@@ -101,6 +110,7 @@ def grants(
         return []
     order: list[tuple[_Rank, int, Selector, int, QueueView, Lane]] = []
     risk = snapshot.now + RISK_S + _ahead_s(snapshot, queues)
+    due = due_since(snapshot, overdue)
     highest = max([lane.priority for queue in queues for lane in queue.lanes])
     alone = not snapshot.others.gpus
     times, shortest = (LATE, LATE_SHORTEST_S) if alone else (LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S)
@@ -109,7 +119,8 @@ def grants(
     for queue in queues:
         for lane in queue.lanes:
             priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
-            for rank, selector, count in _ranked(lane, priority, overdue, late, risk, queue.run_s if alone else 0.0):
+            first = due if lane.alone else overdue
+            for rank, selector, count in _ranked(lane, priority, first, late, risk, queue.run_s if alone else 0.0):
                 if rank[0] and queue.model in others_do:
                     rank = (*rank[:2], rank[2] + _BEHIND, *rank[3:])
                 order.append((rank, len(order), selector, count, queue, lane))

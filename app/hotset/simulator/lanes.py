@@ -8,7 +8,8 @@ its selector names, unless that job's tenant (or its agent, inside the tenant) w
 the least served one that waits in the lane; then it takes what the selector names among the jobs of the least served
 tenant's least served agent. Served is measured by accounts: virtual times in expected slot seconds ÷ weight, charged
 at claim and corrected by the true run at the end (start-time fair queueing, Goyal 1996). Whoever comes back after a
-time without waiting jobs starts at the current minimum at least.
+time without waiting jobs starts at the clock at least: at what everybody had by now who waited all the time, if all had
+alike (generalised processor sharing: Parekh, Gallager 1993). So newcomers do not go before those who wait for ever.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from hotset.scheduling import Selector
 
 #: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide.
-CREDIT_RUNS = 5.0
+CREDIT_RUNS = 2.5
 _PASSED = float("-inf")
 
 
@@ -143,11 +144,12 @@ class Accounts:
         if alone and served <= self.clock:
             del self._served[name]  # it would start at the clock anyhow
 
-    def tick(self, lane: str) -> None:
-        """Before a claim in the lane: the clock follows the least served one of those that wait."""
+    def tick(self, lane: str, seconds: float, credit_s: float) -> None:
+        """Before a claim in the lane: the clock goes on as if all who wait there shared the run. It stays within the
+        credit and this run of the least served one of them, whom runs longer than expected may have put ahead of it."""
         least = self.least(lane)[0]
-        if least > self.clock:
-            self.clock = least
+        shared = max(least, self.clock + seconds / len(self._members[lane]))
+        self.clock = max(self.clock, min(shared, least + credit_s + seconds))
 
 
 class Queue:
@@ -188,7 +190,7 @@ class Queue:
         if job is None or selector == "overdue":
             return job
         tenant, agent = self._owners[job]
-        credit_s = CREDIT_RUNS * seconds if self._credit_s is None else self._credit_s
+        credit_s = self._credit(seconds)
         if self._tenants.ahead(lane, tenant) > credit_s:
             tenant = self._tenants.least(lane)[1]
         elif self._agents[tenant].ahead(lane, agent) <= credit_s:
@@ -196,13 +198,17 @@ class Queue:
         agent = self._agents[tenant].least(lane)[1]
         return self._of_agent[lane, tenant, agent].pick(selector, now)
 
+    def _credit(self, seconds: float) -> float:
+        return CREDIT_RUNS * seconds if self._credit_s is None else self._credit_s
+
     def take(self, lane: str, selector: Selector, now: float, seconds: float) -> str | None:
         """`pick`, out of the lane; whoever it belongs to is charged so many expected seconds."""
         job = self.pick(lane, selector, now, seconds)
         if job is not None:
             tenant, agent = self._owners[job]
-            self._tenants.tick(lane)
-            self._agents[tenant].tick(lane)
+            credit_s = self._credit(seconds)
+            self._tenants.tick(lane, seconds / self._weights.get(tenant, 1.0), credit_s)
+            self._agents[tenant].tick(lane, seconds, credit_s)
             self.correct(tenant, agent, seconds)
             self.remove(lane, job, now)
         return job

@@ -159,12 +159,28 @@ def test_a_young_suspect_gives_way_to_the_others() -> None:
     assert runs(answer(both, gpu=hot("tiny", running={"tiny": 1}))) == [("tiny", "normal", "savable")]
 
 
-def test_an_overdue_suspect_empties_the_gpu_then_runs() -> None:
-    both = queue("tiny", lane(9), lane(1, alone=True, age=600))
+def test_a_suspect_that_is_due_empties_the_gpu_then_runs() -> None:
+    both = queue("tiny", lane(9), lane(1, alone=True, age=61))
     (held,) = answer(both, gpu=hot("tiny", running={"tiny": 1}))
     assert isinstance(held, Wait)
-    assert "suspect" in held.reason
+    assert "empties for a suspect" in held.reason
     assert runs(answer(both, gpu=hot("tiny"))) == [("tiny", "normal-alone", "overdue")]
+
+
+def test_all_suspects_that_are_due_run_in_one_drain() -> None:
+    several = queue("tiny", lane(9, age=59), lane(3, alone=True, age=61)), queue("qwen", lane(1, alone=True, age=62))
+    assert runs(answer(*several, gpu=hot("tiny", "qwen"))) == [("qwen", "normal-alone", "overdue")]
+    assert runs(answer(several[0], gpu=hot("tiny", "qwen"))) == [("tiny", "normal-alone", "overdue")]
+
+
+def test_a_suspect_is_due_in_overload_too() -> None:
+    flood = queue("tiny", lane(900, age=500), lane(1, alone=True, age=400))
+    assert runs(answer(flood, gpu=hot("tiny"))) == [("tiny", "normal-alone", "overdue")]
+
+
+def test_where_waits_are_short_a_suspect_is_due_no_later_than_the_overdue() -> None:
+    both = queue("tiny", lane(9), lane(1, alone=True, age=25))
+    assert runs(decide(snapshot(both, gpu=hot("tiny"), max_wait_s=40))) == [("tiny", "normal-alone", "overdue")]
 
 
 def test_an_older_overdue_job_runs_before_the_suspect() -> None:

@@ -106,6 +106,34 @@ def test_a_newcomer_starts_at_the_current_minimum_and_saves_nothing_up() -> None
     assert owners(queue, 30).count("t/new") in range(9, 13)
 
 
+def test_newcomers_do_not_go_before_who_waits_for_ever() -> None:
+    """Each comes once, with a deadline that can be met; the one who waits has missed its own."""
+    queue = Queue(credit_s=20.0)
+    add(queue, "t/old:0", 0.0, 1.0, who="t/old")
+    taken = []
+    for i in range(20):
+        add(queue, f"t/x{i}:0", 10.0, 1000.0, who=f"t/x{i}")
+        taken.append(queue.take("normal", "savable", 5.0, 10.0))
+    assert "t/old:0" in taken[:8]
+
+
+def test_nobody_gets_a_second_answer_long_before_others_have_their_first() -> None:
+    """All come at once and again with each answer: what is asked for later can be in time, what waits is late."""
+    queue, agents = Queue(), [f"t/a{i:02d}" for i in range(30)]
+    for name in agents:
+        add(queue, f"{name}:0", 0.0, 0.0, who=name)
+    answers = dict.fromkeys(agents, 0)
+    now = 0.0
+    while max(answers.values()) < 5:
+        now += 10.0
+        job = queue.take("normal", "savable", now, 10.0)
+        assert job is not None
+        name, number = job.split(":")
+        answers[name] += 1
+        add(queue, f"{name}:{int(number) + 1}", now, now + 60.0, who=name)
+    assert min(answers.values()) >= 2
+
+
 def test_true_run_times_correct_the_charge() -> None:
     queue = Queue(credit_s=0.0)
     for i in range(100):

@@ -45,11 +45,17 @@ local function fair(owner)
   return ahead > credit and owner_of(tenant, first) or owner
 end
 
--- The clock follows the least served one of those that wait, and never goes back; then the owner is charged.
+-- The clock goes on as if all who wait in the lane shared the run. It stays within the credit and this run of the
+-- least served one of them, whom runs longer than expected may have put ahead of it. Then the owner is charged.
 local function account(accounts, name, ms)
   local _, lowest = least(accounts, lane)
-  if lowest and lowest > clock_of(accounts) then
-    redis.call('HSET', 'hs:clock:' .. queue, accounts.field, lowest)
+  if lowest then
+    local clock = clock_of(accounts)
+    local shared = math.max(lowest, clock + ms / redis.call('ZCARD', accounts.waiting .. lane))
+    shared = math.min(shared, lowest + credit + ms)
+    if shared > clock then
+      redis.call('HSET', 'hs:clock:' .. queue, accounts.field, string.format('%.17g', shared))
+    end
   end
   charge(accounts, name, ms)
 end

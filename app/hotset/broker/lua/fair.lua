@@ -11,7 +11,7 @@
 -- hs:owner:{q}                                     hash  job id -> {#t}:{t}:{a}
 -- hs:served:tenants:{q}                            zset  tenant -> virtual time: expected model ms of runs ÷ weight
 -- hs:served:agents:{#q}:{q}:{t}                    zset  agent -> virtual time, inside its tenant
--- hs:clock:{q}                                     hash  `tenants`, `agents:{t}` -> the least served at the last claim
+-- hs:clock:{q}                                     hash  `tenants`, `agents:{t}` -> where who comes now starts
 -- hs:waiting:tenants:{q}:{l}                       zset  tenant with jobs in the lane -> virtual time
 -- hs:waiting:agents:{#q}:{q}:{#t}:{t}:{l}          zset  agent with jobs in the lane -> virtual time
 -- hs:unacked                                       hash  claim -> JSON array {q, l, id, arrival, deadline, message, t, a,

@@ -31,7 +31,7 @@ _LOST_EVERY = 3
 
 def cut_every_connection(side: Side, say: Callable[[str], None]) -> None:
     """All connections to the broker are cut, again and again, while jobs run that are longer than the time between two
-    cuts. `recover_s`: from each cut to the next job that begins."""
+    cuts. `recover_s`: from each cut, or from the first free slot after it, to the next job that begins."""
     load, rng = side.load, random.Random(_SEED)
     side.worker()
     side.begin()
@@ -46,8 +46,11 @@ def cut_every_connection(side: Side, say: Callable[[str], None]) -> None:
         say(f"{side.name}: cut {number + 1} of {load.times}, {side.ended()} of {load.jobs} jobs done")
     side.settle()
     journal = side.journal.read()
-    next_starts = [(journal.first_start_after(cut), cut) for cut in cuts]
-    side.recovered += [start - cut for start, cut in next_starts if start is not None]
+    for cut in cuts:
+        free = journal.free_after(cut, load.slots)
+        start = None if free is None else journal.first_start_after(free)
+        if free is not None and start is not None:
+            side.recovered.append(start - free)
 
 
 def break_broker(side: Side, say: Callable[[str], None]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import datetime
@@ -17,6 +18,7 @@ class Journal:
         self._read = dict.fromkeys(traces, 0)
         self._running: dict[str, Counter[str]] = {gpu: Counter() for gpu in traces}
         self.starts: defaultdict[str, list[float]] = defaultdict(list)
+        self.ends: list[float] = []
         #: How often each job was answered to the end.
         self.answers: Counter[str] = Counter()
 
@@ -39,6 +41,19 @@ class Journal:
     def first_start_after(self, moment: float) -> float | None:
         return min((at for starts in self.starts.values() for at in starts if at > moment), default=None)
 
+    def free_after(self, moment: float, slots: int) -> float | None:
+        """The first moment, not before that one, at which fewer than so many jobs are being answered: who is asked when
+        all slots are taken can begin nothing, however well it is."""
+        began = sorted(at for starts in self.starts.values() for at in starts)
+        ended = sorted(self.ends)
+        at = moment
+        while bisect_right(began, at) - bisect_right(ended, at) >= slots:
+            later = bisect_right(ended, at)
+            if later == len(ended):
+                return None
+            at = ended[later]
+        return at
+
     @property
     def started_twice(self) -> int:
         return sum(len(starts) > 1 for starts in self.starts.values())
@@ -48,5 +63,6 @@ class Journal:
             self.starts[event["job"]].append(datetime.fromisoformat(event["at"]).timestamp())
             self._running[gpu][event["job"]] += 1
         elif event["event"] == "finish":
+            self.ends.append(datetime.fromisoformat(event["at"]).timestamp())
             self._running[gpu][event["job"]] -= 1
             self.answers[event["job"]] += event["outcome"] == "succeeded"
