@@ -33,7 +33,7 @@ def bench(
     minutes: Annotated[float | None, typer.Option(help="closed: wall minutes that the agents go on.")] = None,
     agents: Annotated[int | None, typer.Option(min=1, help="burst: how many agents.")] = None,
     part: Annotated[
-        list[str] | None, typer.Option(help="Of schedule: only this part; may be given again.", show_default=False)
+        list[str] | None, typer.Option(help="schedule, memory: only this part; may be given again.", show_default=False)
     ] = None,
     seeds: Annotated[int | None, typer.Option(min=1, max=1000, help="Of schedule: so many draws; 5 is usual.")] = None,
     rows: Annotated[
@@ -77,7 +77,7 @@ def bench(
     if name == "schedule":
         _schedule(part or [], seeds or runs or 5, jobs or 1500, as_json=as_json)
         return
-    if part or seeds:
+    if seeds or (part and name != "memory"):
         raise UsageError("--part and --seeds belong to the bench schedule.", remedy="Leave them out, or use --runs.")
     from hotset.cli.stage import bench as run
 
@@ -88,6 +88,7 @@ def bench(
         "agents": agents,
         "rows": rows,
         "templates": templates,
+        "parts": part or None,
         "fault": fault or None,
         "quick": quick or None,
     }

@@ -21,8 +21,8 @@ from hotset.errors import UsageError
 
 #: The first sentence of each world; a sentence an hour follows.
 _START = datetime(2026, 1, 1, 8, tzinfo=UTC)
-SLICES = ("direct", "paraphrase", "update", "joined", "as_of", "assistant", "unanswerable")
-BUILT_IN = ("development", "second", "held_out")
+SLICES = ("direct", "paraphrase", "update", "joined", "as_of", "assistant", "both", "unanswerable")
+BUILT_IN = ("development", "second", "third", "fourth", "fifth", "sixth", "held_out")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,8 @@ class Question:
 class World:
     sentences: list[Sentence] = field(default_factory=list)
     questions: list[Question] = field(default_factory=list)
+    #: Sentences that nothing ended: of properties that have several values at once.
+    standing: list[int] = field(default_factory=list)
 
 
 def read_templates(name: str | Path) -> Mapping[str, Any]:
@@ -92,11 +94,13 @@ class _Maker:
 
     def make(self) -> World:
         told, joins, advice = self._draw()
+        several = self._draw_several()
         # What is to be said, in streams whose own order must hold; they are mixed.
         streams: list[list[tuple[Any, str]]] = [[(t, s) for s in t.text] for t in told]
         streams += [[(j, j["text"])] for j in joins]
         streams += [[(a, a["text"])] for a in advice]
         streams += [[(None, text)] for text in self._t["noise"]]
+        streams += [[(one, s) for s in one.text] for one in several]
         for owner, text in self._mixed(streams):
             number = len(self._world.sentences)
             assistant = isinstance(owner, dict) and "advice" in owner
@@ -116,6 +120,9 @@ class _Maker:
         for given in advice:
             self._question("assistant", self._rng.choice(given["ask"]).format(s=given["s"]), (given["at"],))
         self._ask_what_nobody_said(len(told) // 2)
+        for one in several:
+            self._question("both", self._rng.choice(one.fact["ask"]).format(s=one.subject), tuple(one.at))
+            self._world.standing += one.at
         return self._world
 
     def _draw(self) -> tuple[list[_Told], list[dict[str, Any]], list[dict[str, Any]]]:
@@ -146,6 +153,18 @@ class _Maker:
                 joins.append({"p": name, "told": one, "ask": join["ask"], "text": text})
                 taken.add(name)
         return told, joins, advice
+
+    def _draw_several(self) -> list[_Told]:
+        """Of what holds for several values at once, two are said, and both go on being true."""
+        rng, found = self._rng, []
+        for fact in self._t.get("several", ()):
+            names = self._t["subjects"][fact["of"]]
+            for name in rng.sample(names, min(4, len(names))):
+                values = rng.sample(fact["values"], 2)
+                found.append(
+                    _Told(fact, name, values, text=[rng.choice(fact["say"]).format(s=name, v=v) for v in values])
+                )
+        return found
 
     def _tell(self, fact: Mapping[str, Any], name: str, values: Sequence[str]) -> _Told:
         one = _Told(fact, name, list(values))

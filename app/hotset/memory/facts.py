@@ -1,15 +1,13 @@
 """What a sentence is about, by the structure of English: whom or what (topic), which property (attribute), whether it
-announces a change, and from what. Then: does a later statement take the place of an earlier one? Pure.
+announces a change, and from what. Pure. Whether one takes the place of another is `renewal`'s.
 
 Three structures name topic and property: a possessive ("Acme's refund window is ..."), a noun with of or for ("the
 window for refunds is ..."), and a subject with its verb ("Acme refunds within ..."). Verbs of one meaning are one
-property ("lives in", "moved to"); a verb that can hold for several things at once (likes, uses, has) alone closes
-nothing, unless the sentence says that something changed.
+property ("lives in", "moved to"); a verb that can hold for several things at once (likes, uses, has) names none.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -131,15 +129,6 @@ _MOST_SENTENCES, _MOST_SENTENCE = 5, 400
 _DRESS = frozenset(
     """new current latest old former previous present actual updated revised final next own main""".split()
 )
-#: Logistic weights of what `takes_place_of` sees, fitted by ridge regression on the pairs of sentences of the two sets
-#: of development templates: 1, cosine, change, both, kinship, with change, the old value is told, another is, one
-#: topic, topics that exclude each other, and names that differ in two places on the one side and on the other.
-WEIGHTS = (-4.85, 1.91, 1.39, 3.91, 0.56, 1.39, 1.74, -0.53, 0.07, -3.32, -1.72, -2.05)
-#: Rules that need no weighing: how near sentences of one topic and one property are at least, and of one topic when the
-#: later says that it changes a property of that kind.
-_NEAR, _FAR = 0.5, 0.1
-#: From so sure on the one closes the other.
-_SURE = 0.35
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,63 +163,6 @@ def read(text: str) -> Statement:
     return next((s for s in found if s.topic and s.attribute), next((s for s in found if s.topic), found[0]))
 
 
-def takes_place_of(new: Statement, old: Statement, cosine: float) -> float:
-    """How surely `new` states what `old` states, with another value; 0: not at all. `cosine`: between their vectors
-    without names."""
-    if not (new.alone and old.alone):
-        return 0.0
-    shared = (new.names | new.topic) & (old.names | old.topic)
-    one_topic = bool(new.topic and old.topic) and (new.topic <= old.topic or old.topic <= new.topic)
-    if new.runs and old.runs and not one_topic:
-        # A name that stands first in both may be any word: another one has to be shared.
-        shared &= frozenset().union(*new.runs, *old.runs)
-    if not shared and (new.names or old.names or not one_topic):
-        return 0.0
-    same = _meant(new.attribute) and new.attribute == old.attribute
-    kinship = 1.0 if same else _kinship(new.attribute, old.attribute)
-    told = bool(new.old) and _covers(new.old, old.stems)
-    other = bool(new.topic and old.topic) and not one_topic
-    crossed = other and not (new.topic & old.names and old.topic & new.names)
-    if one_topic:
-        if new.change and told:
-            return 1.0 + cosine + kinship
-        if same and (cosine >= _NEAR or not all(a.startswith("verb:") for a in new.attribute)):
-            return 0.9 + cosine
-        if new.change and kinship and cosine >= _FAR:
-            return 0.5 + cosine + kinship / 2
-    # One value differs on either side: what differs in two names is another matter.
-    far = sum(not run & (old.names | old.stems) for run in new.runs) > 1
-    further = sum(not run & (new.names | new.stems) for run in old.runs) > 1
-    change = float(new.change)
-    seen: tuple[float, ...] = (
-        1.0,
-        cosine,
-        change,
-        cosine * change,
-        kinship,
-        kinship * change,
-        told,
-        bool(new.old) and not told,
-        one_topic,
-    )
-    seen += (crossed, far, further)
-    sure = 1 / (1 + math.exp(-sum(w * float(x) for w, x in zip(WEIGHTS, seen, strict=True))))
-    return sure if sure >= _SURE else 0.0
-
-
-def _meant(attribute: frozenset[str]) -> bool:
-    """Whether it names a property that has one value at a time."""
-    return bool(attribute) and not attribute & {"verb:be", "verb:many"}
-
-
-def _kinship(a: frozenset[str], b: frozenset[str]) -> float:
-    """Nouns in common, or the same kind of property."""
-    nouns_a, nouns_b = (frozenset(w for w in x if not w.startswith("verb:")) for x in (a, b))
-    if nouns_a and nouns_b and (nouns_a <= nouns_b or nouns_b <= nouns_a):
-        return 0.5
-    return 0.25 if _kinds(a) & _kinds(b) else 0.0
-
-
 def kinds(text: str) -> frozenset[str]:
     """The kinds of property that a question's words name: "where" asks for a place, "boss" for whom one reports to."""
     found: set[str] = set()
@@ -241,6 +173,7 @@ def kinds(text: str) -> frozenset[str]:
     return frozenset(found)
 
 
+@lru_cache(4096)
 def kinds_of(attribute: str | None) -> frozenset[str]:
     """The kinds of a stored attribute."""
     return frozenset(_kinds(frozenset((attribute or "").split())))
@@ -252,10 +185,6 @@ def _kinds(attribute: frozenset[str]) -> set[str]:
         kind = word.removeprefix("verb:")
         found |= {kind} if kind != word else _CLASSES_OF_NOUN.get(word, set())
     return found - {"be", "many"}
-
-
-def _covers(wanted: frozenset[str], there: frozenset[str]) -> bool:
-    return bool(wanted) and len(wanted & there) * 2 >= len(wanted) and len(wanted & there) > 0
 
 
 def _sentence(text: str, *, alone: bool) -> Statement:

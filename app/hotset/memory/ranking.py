@@ -1,35 +1,44 @@
 """From candidates to answers. Pure: the same candidates give the same order, wherever their texts lie.
 
-A candidate's score is how near its meaning is with names left out, plus the share of the question's names that it
-has, plus little for the whole text's nearness and for words in common. What took the place of a candidate inherits its
-score and goes before it. Where the names of the question lead to other names ("the project that Tom works on"), what is
-said of those counts, too, together with what leads there. A kind of property (a place, a time, a price ...) that
-both question and candidate name counts as well. Weights and threshold were chosen on the development
-templates (`hotset bench memory --templates development`).
+What is said of whom the question names goes before everything else, by how surely it answers (`relevance`). What took
+the place of a memory, or probably did (`renewal`), inherits its place and goes before it; of what fits about as well,
+the later goes first. Where the names of the question lead to other names ("the project that Tom works on"), what is
+said of those counts, too, together with what leads there.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from hotset.memory.relevance import logits, probability
 from hotset.memory.words import NO_NAMES
 
-_WHOLE, _WORDS, _SPEAKER, _KIND = 0.3, 0.15, 0.15, 0.2
-#: Below it nothing is answered: what was never said is not known.
-THRESHOLD = 0.45
-#: What was true once, behind what is true.
-_PAST = 0.3
+#: So sure must the best be: what was never said is not known.
+THRESHOLD = 0.14
+#: Nearness for detours: what is said, the whole text, words and kind in common.
+_WHOLE, _WORDS, _KIND = 0.3, 0.15, 0.2
+#: What was true once, behind what is true; and what is said of others, behind what is said of whom the question names.
+_PAST, _OTHERS = 6.0, 20.0
+#: What probably took the place of another inherits its place unless it fits so much worse (in logits) itself.
+_MUCH_WORSE = 6.0
+#: So near in logits, the later of two statements goes first; looked for among the first.
+_AS_WELL, _POSSIBLY_ONE = 2.0, 5
 #: A detour over another name has to be so much nearer than what is said of the question's own names; below that but
 #: above _DETOUR_LEAST it gets the last places.
 _DETOUR_MORE, _DETOUR_LEAST = 0.05, 0.35
-_BRIDGES = 12
-#: So near in score, two statements on one subject may be one fact in two versions; looked for among the first.
-_AS_WELL, _POSSIBLY_ONE = 0.1, 6
-_DETOURS = 2
+#: From so near on a detour is an answer, however little is said of the question's own names.
+_DETOUR_SURE = 0.6
+#: What leads there counts for so much of it, and so does having all of the other name.
+_DETOUR_BRIDGE, _DETOUR_NAME = 0.5, 0.4
+_BRIDGES = 20
+_DETOURS, _DETOUR_VERSIONS = 2, 3
+#: A clause about somebody else than who is asked about: "... the project that Tom tests".
+_LEADS_ON = re.compile(r"^(?:\S+\s+){3,}?(?:that|which|who|whom|whose|where)\b", re.IGNORECASE)
 _ASKS_ASSISTANT = re.compile(
     r"\b(?:did|have|had|were|was|do) you\b|\byou(?:'ve|'d)? (?:\w+ )?(?:said|told|suggest|recommend|advis|propos|"
     r"mention|promis|offer|explain|giv|gave)\w*|\byour (?:advice|suggestion|recommendation|proposal|answer|tip|"
@@ -54,6 +63,11 @@ class Question:
     def asks_assistant(self) -> bool:
         return bool(_ASKS_ASSISTANT.search(self.text))
 
+    @property
+    def leads_on(self) -> bool:
+        """Whether a clause leads over somebody else."""
+        return bool(_LEADS_ON.search(self.text))
+
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
@@ -69,66 +83,69 @@ class Candidate:
     valid_to: datetime | None
     superseded_by: UUID | None
     kinds: frozenset[str] = frozenset()
-    subject: str | None = None
 
 
 @dataclass(slots=True)
 class _Scored:
+    """`fits`: the logit that it answers, with what it inherited; `near`: for detours."""
+
     one: Candidate
-    score: float
-    #: The score without names: comparable between questions.
-    relevance: float
+    fits: float
+    near: float
+    named: bool
     past: bool = False
 
 
 def rank(
     question: Question, candidates: Sequence[Candidate], k: int, threshold: float = THRESHOLD
 ) -> list[tuple[UUID, float]]:
-    """The best k with their relevance, or nothing when none is relevant enough."""
-    scored = {c.id: _score(question, c) for c in candidates}
-    direct = [s for s in scored.values() if _names(question, s.one) >= 0.5] if question.names else [*scored.values()]
-    best = max((s.relevance for s in direct), default=0.0)
+    """The best k with how surely they answer, or nothing when none is sure enough."""
+    scored = _scored(question, candidates)
+    best = max((s.fits for s in scored.values() if s.named), default=-math.inf)
     _inherit(scored, question.when)
-    order = sorted(scored.values(), key=lambda s: (-s.score, -s.one.valid_from.timestamp(), str(s.one.id)))
-    order = _later_first(order)
+    order = sorted(scored.values(), key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), str(s.one.id)))
     order, led = _detours(question, order, scored)
-    if max(best, led) < threshold:
+    order = _later_first(order)
+    if threshold > 0 and led < _DETOUR_SURE and probability(best) < threshold:
         return []
-    return [(s.one.id, round(s.relevance, 4)) for s in order[:k]]
+    return [(s.one.id, round(probability(s.fits + (0.0 if s.named else _OTHERS)), 4)) for s in order[:k]]
 
 
-def _score(question: Question, one: Candidate) -> _Scored:
+def _scored(question: Question, candidates: Sequence[Candidate]) -> dict[UUID, _Scored]:
+    named = [c for c in candidates if not question.names or 2 * len(question.names & c.names) >= len(question.names)]
+    own = {c.id for c in named}
+    rest = [c for c in candidates if c.id not in own]
+    others = max((c.about for c in rest), default=0.0)
+    found = {c.id: _Scored(c, fits, _near(question, c), named=True)
+             for c, fits in zip(named, logits(question, named, others), strict=True)}  # fmt: skip
+    for c, fits in zip(rest, logits(question, rest, others), strict=True):
+        found[c.id] = _Scored(c, fits - _OTHERS, _near(question, c), named=False)
+    return found
+
+
+def _near(question: Question, one: Candidate) -> float:
     words = len(question.stems & one.stems) / len(question.stems) if question.stems else 0.0
-    relevance = one.about + _WHOLE * one.whole + _WORDS * words
-    if question.asks_assistant and one.said_by == "assistant":
-        relevance += _SPEAKER
-    if question.kinds & one.kinds:
-        relevance += _KIND
-    past = one.valid_to is not None and one.valid_to <= question.when
-    return _Scored(one, relevance + _names(question, one), relevance, past)
-
-
-def _names(question: Question, one: Candidate) -> float:
-    return len(question.names & one.names) / len(question.names) if question.names else 0.0
+    return one.about + _WHOLE * one.whole + _WORDS * words + (_KIND if question.kinds & one.kinds else 0.0)
 
 
 def _inherit(scored: Mapping[UUID, _Scored], when: datetime) -> None:
     """Oldest first, so that the last of a chain inherits from all before it."""
     for old in sorted(scored.values(), key=lambda s: s.one.valid_from):
+        old.past = old.one.valid_to is not None and old.one.valid_to <= when
         new = scored.get(old.one.superseded_by) if old.one.superseded_by else None
-        if new is None or new.one.valid_from > when:
+        if new is None or new.one.valid_from > when or new.one.valid_from < old.one.valid_from:
             continue
-        new.score = max(new.score, old.score + 0.001)
-        new.relevance = max(new.relevance, old.relevance)
-        old.past = True
+        if old.past or new.fits >= old.fits - _MUCH_WORSE:
+            new.fits = max(new.fits, old.fits + 0.001)
+            new.near = max(new.near, old.near)
     for one in scored.values():
         if one.past:
-            one.score -= _PAST
+            one.fits -= _PAST
 
 
 def _later_first(order: list[_Scored]) -> list[_Scored]:
-    """Of two statements on one subject that fit about as well, the later stands first: it may have changed the earlier
-    in words that no rule understood."""
+    """Of two statements that fit about as well, the later stands first: it may have changed the earlier in words that
+    nothing understood."""
     order = list(order)
     for i in range(1, min(len(order), _POSSIBLY_ONE)):
         j = i
@@ -140,41 +157,42 @@ def _later_first(order: list[_Scored]) -> list[_Scored]:
 
 def _may_renew(new: _Scored, old: _Scored) -> bool:
     return (
-        new.one.subject is not None
-        and new.one.subject == old.one.subject
+        new.named
+        and old.named
         and not new.past
         and new.one.valid_from > old.one.valid_from
-        and old.score - new.score <= _AS_WELL
+        and old.fits - new.fits <= _AS_WELL
     )
 
 
 def _detours(question: Question, order: list[_Scored], scored: Mapping[UUID, _Scored]) -> tuple[list[_Scored], float]:
-    """What is said of names that the question leads to, with what leads there; and how relevant the best of it is."""
+    """What is said of names that the question leads to, with what leads there; and how near the best is
+    where it is nearer than all that is said of the question's own names."""
     own = [s for s in order if question.names and question.names <= s.one.names]
-    if not own:
-        return order, 0.0
-    bridges: dict[str, _Scored] = {}
-    for s in own[:_BRIDGES]:
-        for name in s.one.names - question.names - NO_NAMES:
-            if not name[0].isdigit():
-                bridges.setdefault(name, s)
-    best: dict[UUID, tuple[float, _Scored, _Scored]] = {}
-    for s in order:
-        if question.names & s.one.names:
+    ways: dict[UUID, list[tuple[float, _Scored, _Scored]]] = {}
+    apart = [s for s in order if not question.names & s.one.names and s.near >= _DETOUR_LEAST]
+    for bridge in own[:_BRIDGES]:
+        over = bridge.one.names - question.names - NO_NAMES
+        if all(name[0].isdigit() for name in over):
             continue
-        for name in s.one.names & bridges.keys():
-            bridge = bridges[name]
-            found = (s.relevance, s, bridge)
-            if bridge.one.id not in best or found[0] > best[bridge.one.id][0]:
-                best[bridge.one.id] = found
-    near = max(s.relevance for s in own)
-    ways = sorted(best.values(), key=lambda way: -way[0])[:_DETOURS]
-    ways = [way for way in ways if way[0] >= _DETOUR_LEAST]
+        for s in apart:
+            share = len(over & s.one.names) / len(over)
+            if share >= 0.5 and not all(name[0].isdigit() for name in over & s.one.names):
+                total = s.near + _DETOUR_BRIDGE * bridge.near + _DETOUR_NAME * share
+                ways.setdefault(bridge.one.id, []).append((total, s, bridge))
     if not ways:
         return order, 0.0
-    pairs = [x for _, target, bridge in ways for x in (_newest(target, scored, question.when), bridge)]
-    if ways[0][0] >= near + _DETOUR_MORE:
-        return _first([order[0], *pairs], order), ways[0][1].relevance
+    best = sorted((max(found, key=lambda way: way[0]) for found in ways.values()), key=lambda way: -way[0])
+    _, nearest, bridge = best[0]
+    if question.leads_on:
+        # What is said there, the versions of it that nothing linked among them, and what leads there.
+        there = sorted(ways[bridge.one.id], key=lambda way: -way[0])[:_DETOUR_VERSIONS]
+        latest = {_newest(s, scored, question.when).one.id: s for _, s, _ in there}
+        found = sorted((scored[i] for i in latest), key=lambda s: s.one.valid_from, reverse=True)
+        return _first([found[0], bridge, *found[1:], order[0]], order), nearest.near
+    pairs = [x for _, s, way in best[:_DETOURS] for x in (_newest(s, scored, question.when), way)]
+    if nearest.near >= max(s.near for s in own) + _DETOUR_MORE:
+        return _first([order[0], *pairs], order), nearest.near
     return _first([*order[:3], *pairs[:2]], order), 0.0
 
 

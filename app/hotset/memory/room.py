@@ -64,19 +64,24 @@ class MemoryRoom:
     @_packages_needed()
     def search(self, who: As, wanted: Wanted) -> list[Memory]:
         searching.check(wanted)
+        words, first = searching.doubtful(wanted.query)
+        here: frozenset[str] = frozenset()
+        if words:
+            with opened(self.engine, who) as session:
+                here = searching.known(session, wanted, words, first)
+        question = searching.understood(wanted, here)
+        vectors = searching.embedded(question, self.embedder)
         with opened(self.engine, who) as session:
-            found = searching.find(session, wanted, self.embedder)
-            ids = [row.id for row, _ in found]
-            texts: dict[UUID, tuple[str, str]] = {}
-            if wanted.texts and ids:
-                rows = session.rows("texts", {"tenant": who.tenant, "ids": ids})
-                texts = read_texts(session, self.hot, rows)
+            found = dict(searching.find(session, wanted, question, vectors))
+            rows = session.rows("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
+            by_id = {row.id: row for row in rows}
+            texts = read_texts(session, self.hot, rows) if wanted.texts else {}
         answers = [
-            searching.memory_of(row, score, *texts.get(row.id, ("", row.state)))
-            for row, score in found
-            if not wanted.texts or row.id in texts
+            searching.memory_of(by_id[i], score, *texts.get(i, ("", by_id[i].state)))
+            for i, score in found.items()
+            if i in by_id
         ]
-        self._used(who, answers)
+        self._used(who, answers, [row.id for row in rows if row.idle])
         return answers
 
     def get(self, who: As, memory_id: UUID) -> Memory:
@@ -144,15 +149,15 @@ class MemoryRoom:
     def handoffs(self, who: As, to: str) -> list[sharing.Handoff]:
         return sharing.handoffs(self.engine, who, to)
 
-    def _used(self, who: As, answers: Sequence[Memory]) -> None:
+    def _used(self, who: As, answers: Sequence[Memory], idle: Sequence[UUID]) -> None:
         """Use keeps warm, and a second use soon makes warm again. None of it changes an answer: failures are logged."""
         cold = [m.id for m in answers if m.tier in ("hot", "cold")]
         try:
             if again := self.hot.used_again(cold):
                 promote(self.engine, who, again)
-            if answers:
+            if idle:
                 with opened(self.engine, who) as session:
-                    session.execute("used", {"ids": [m.id for m in answers]})
+                    session.execute("used", {"ids": list(idle)})
         except Exception as e:
             log.info("Use of %d memories was not noted: %s", len(answers), type(e).__name__)
 

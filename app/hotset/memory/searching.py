@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -18,11 +18,14 @@ from hotset.memory.session import Session
 from hotset.memory.vectors import Embeds, literal
 from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, mask, names, stem, sure_terms, tokens
 
+if TYPE_CHECKING:
+    from hotset.memory.vectors import Vector
+
 #: Up to so many rows are compared one by one: a few milliseconds, and nothing is missed.
 EXACT_ROWS = 5000
 #: Of the index more is asked than is wanted: its order is nearly right, and ranking looks at more than distance.
 EF_SEARCH = 200
-_POOL = 60
+_POOL = 32
 MOST_QUERY = 4000
 MOST_K = 200
 
@@ -41,34 +44,56 @@ def check(wanted: Wanted) -> Wanted:
     return wanted
 
 
-def find(session: Session, wanted: Wanted, embedder: Embeds) -> list[tuple[Row[Any], float]]:
-    """Rows of `sql/candidates.sql`, the best first, each with its relevance; none when nothing is relevant."""
-    where = filters(session, wanted)
-    question = _understood(session, wanted, where)
-    masked = mask(wanted.query, question.names)
-    vectors = embedder.embed([wanted.query] if masked == wanted.query else [wanted.query, masked])
+def doubtful(query: str) -> tuple[frozenset[str], str | None]:
+    """Words that are names if they are so here, which the database knows; and the first word, which needs less proof:
+    it has a capital anyway. A word that looks like a name is one; in a question without such words any may be."""
+    words = tokens(query)
+    found = _evident(query)
+    first = words[0].lower()[:100] if words and words[0][:1].isupper() else None
+    asked = {first} - {None} if found else {t.lower()[:100] for t in words}
+    return frozenset(w for w in asked if w is not None and w not in FUNCTION_WORDS) - found, first
+
+
+def known(session: Session, wanted: Wanted, words: Collection[str], first: str | None) -> frozenset[str]:
+    """Those of the words that are names in these scopes."""
+    asked = {**filters(session, wanted), "words": sorted(words), "first": first}
+    return frozenset(row.term for row in session.rows("known_terms", asked))
+
+
+def understood(wanted: Wanted, here: frozenset[str]) -> Question:
+    """`here`: of the doubtful words those that are names."""
+    found = _evident(wanted.query) | here
+    stems = frozenset(content(wanted.query)) - {stem(t) for t in found}
+    return Question(wanted.query, found, stems, wanted.as_of or datetime.now(UTC), kinds(wanted.query))
+
+
+def embedded(question: Question, embedder: Embeds) -> tuple[Vector, Vector]:
+    """Vectors of the question and of the question without names. Outside of any transaction: the encoder takes its
+    time, and connections are few."""
+    masked = mask(question.text, question.names)
+    vectors = embedder.embed([question.text] if masked == question.text else [question.text, masked])
+    return vectors[0], vectors[-1]
+
+
+def find(
+    session: Session, wanted: Wanted, question: Question, vectors: tuple[Vector, Vector]
+) -> list[tuple[UUID, float]]:
+    """The best first, each with how surely it answers; none when nothing is relevant."""
     asked = {
-        **where,
+        **filters(session, wanted),
+        "as_of": question.when,
         "whole": literal(vectors[0]),
-        "about": literal(vectors[-1]),
+        "about": literal(vectors[1]),
         "terms": sorted(question.names),
-        "stems": sorted(question.stems),
+        "no_names": sorted(NO_NAMES),
         "pool": max(_POOL, 2 * wanted.k),
     }
-    ids = _ids(session, asked)
-    rows = session.rows("candidates", {**asked, "ids": ids})
-    led = _further(rows, question)
-    if led:
-        more = _ids(session, {**asked, "terms": led}, only_named=True)
-        rows = session.rows("candidates", {**asked, "ids": [*ids, *more]})
-    ranked = rank(
+    return rank(
         question,
-        [_candidate(row) for row in rows],
+        [_candidate(row) for row in _candidates(session, asked, question)],
         wanted.k,
         THRESHOLD if wanted.threshold is None else wanted.threshold,
     )
-    by_id = {row.id: row for row in rows}
-    return [(by_id[i], score) for i, score in ranked]
 
 
 def filters(session: Session, wanted: Wanted) -> dict[str, Any]:
@@ -118,28 +143,23 @@ def memory_of(row: Row[Any], score: float, text: str, tier: str) -> Memory:
     )
 
 
-def _understood(session: Session, wanted: Wanted, where: dict[str, Any]) -> Question:
-    """A word is a name when it looks like one, or, in a question without such words, when it is one here."""
-    words = tokens(wanted.query)
-    found = names(wanted.query) & sure_terms(wanted.query)
-    first = words[0].lower()[:100] if words and words[0][:1].isupper() else None
-    doubtful = {t.lower()[:100] for t in words} - FUNCTION_WORDS if not found else {first} - {None}
-    if doubtful - found:
-        known = session.rows("known_terms", {**where, "words": sorted(doubtful - found), "first": first})
-        found |= {row.term for row in known}
-    stems = frozenset(content(wanted.query)) - {stem(t) for t in found}
-    return Question(wanted.query, found, stems, where["as_of"], kinds(wanted.query))
+def _evident(query: str) -> frozenset[str]:
+    return names(query) & sure_terms(query)
 
 
-def _ids(session: Session, asked: dict[str, Any], *, only_named: bool = False) -> list[UUID]:
-    if only_named:
-        return [row.id for row in session.rows("named", asked)]
+def _candidates(session: Session, asked: dict[str, Any], question: Question) -> list[Row[Any]]:
     if few_fit(session, asked):
-        return [row.id for row in session.rows("scan", asked)]
+        return session.rows("scan", asked)
     use_index(session)
     near = session.rows("near", asked)
-    named = session.rows("named", asked) if asked["terms"] else []
-    return list(dict.fromkeys(row.id for row in (*near, *named)))
+    named = session.rows("named", asked) if question.names else []
+    ids = list(dict.fromkeys(row.id for row in (*near, *named)))
+    rows = session.rows("candidates", {**asked, "ids": ids})
+    led = _further(rows, question)
+    if not led:
+        return rows
+    more = session.rows("named", {**asked, "terms": led})
+    return session.rows("candidates", {**asked, "ids": [*ids, *(row.id for row in more)]})
 
 
 def _further(rows: Collection[Row[Any]], question: Question) -> list[str]:
@@ -162,5 +182,4 @@ def _candidate(row: Row[Any]) -> Candidate:
         row.valid_to,
         row.superseded_by,
         kinds_of(row.attribute),
-        row.subject,
     )

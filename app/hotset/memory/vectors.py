@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hotset.embedder.embedder import Vectors
+
+    Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 
 class Embeds(Protocol):
@@ -15,6 +19,13 @@ class Embeds(Protocol):
     def embed(self, texts: Sequence[str]) -> Vectors: ...
 
 
-def literal(vector: Iterable[float]) -> str:
-    """`[0.1,…]` for a halfvec (11 bits of mantissa: five digits are more than it holds)."""
-    return "[" + ",".join(f"{x:.5g}" for x in vector) + "]"
+def literal(vector: Vector) -> str:
+    """`[0.1,…]` for a halfvec (11 bits of mantissa: five decimals of a unit vector are more than it holds)."""
+    return str(vector.round(5).tolist())
+
+
+def received(sent: bytes) -> Vector:
+    """What pgvector's halfvec_send gives: two 16-bit numbers, then the components, each the network's way round."""
+    import numpy as np
+
+    return np.frombuffer(sent, ">f2", offset=4).astype(np.float32)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -18,11 +18,15 @@ from uuid_utils.compat import uuid7
 from hotset.embedder import ENCODER
 from hotset.errors import InvalidMemory
 from hotset.memory.chunks import chunks
-from hotset.memory.facts import Statement, read, takes_place_of
+from hotset.memory.facts import Statement, read
 from hotset.memory.records import MOST_CHARS, New
+from hotset.memory.renewal import LIKELY, SURE, Known, renewed
 from hotset.memory.session import Session
-from hotset.memory.vectors import Embeds, literal
-from hotset.memory.words import content, mask, names, sure_terms, terms, tokens
+from hotset.memory.vectors import Embeds, literal, received
+from hotset.memory.words import NO_NAMES, content, mask, names, sure_terms, terms, tokens
+
+if TYPE_CHECKING:
+    from hotset.memory.vectors import Vector
 
 _MOST_TERMS = 100
 _MOST_STEMS = 300
@@ -36,19 +40,22 @@ class Prepared:
     id: UUID
     new: New
     statement: Statement
-    embedding: str
-    about: str | None
+    whole: Vector
+    #: None where the text has no names.
+    about: Vector | None
 
     @property
-    def vector(self) -> str:
-        return self.about or self.embedding
+    def known(self) -> Known:
+        return Known(self.statement, terms(self.new.text), self.whole, self.whole if self.about is None else self.about)
 
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a statement stands among those of its topic: what it closes, what closes it."""
+    """Where a statement stands among the others: what it renews, what renews it. What does so surely closes; what does
+    so probably (no time is given then) goes before it in answers, and both stand."""
 
     supersedes: UUID | None = None
+    closes_at: datetime | None = None
     superseded_by: UUID | None = None
     valid_to: datetime | None = None
 
@@ -65,8 +72,8 @@ def prepare(new: Sequence[New], embedder: Embeds) -> list[list[Prepared]]:
             uuid7(),
             part,
             _statement(part),
-            literal(vectors[part.text]),
-            literal(vectors[m]) if m != part.text else None,
+            vectors[part.text],
+            vectors[m] if m != part.text else None,
         )
         for part, m in zip(flat, masked, strict=True)
     )
@@ -82,7 +89,7 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
     if settle:
         session.rows("lock_topic", {"tenant": tenant, "scope": scope})
         at = at or datetime.now(UTC)
-        place = _settled(session, scope, one.id, one.statement, one.vector, at)
+        place = _settled(session, scope, one.id, one.known, at)
     session.execute(
         "insert",
         {
@@ -110,18 +117,19 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
             "pinned": one.new.pinned,
             "ttl_s": one.new.ttl_s,
             "encoder": ENCODER,
-            "embedding": one.embedding,
-            "about": one.about,
+            "embedding": literal(one.whole),
+            "about": None if one.about is None else literal(one.about),
         },
     )
-    _link(session, one.id, place, at)
+    _link(session, one.id, place)
     return one.id
 
 
 def settle(session: Session, row: Row[Any], statement: Statement) -> int:
     """What `write` does, for a row that was written without it; how many statements were closed by it."""
     session.rows("lock_topic", {"tenant": session.who.tenant, "scope": row.scope})
-    place = _settled(session, row.scope, row.id, statement, row.vector, row.valid_from)
+    known = Known(statement, terms(row.text), received(row.whole), received(row.about))
+    place = _settled(session, row.scope, row.id, known, row.valid_from)
     session.execute(
         "settle",
         {
@@ -131,14 +139,14 @@ def settle(session: Session, row: Row[Any], statement: Statement) -> int:
             "valid_to": place.valid_to,
         },
     )
-    _link(session, row.id, place, row.valid_from)
-    return (place.supersedes is not None) + (place.superseded_by is not None)
+    _link(session, row.id, place)
+    return (place.closes_at is not None) + (place.valid_to is not None)
 
 
-def _link(session: Session, own: UUID, place: _Place, at: datetime | None) -> None:
-    """What it closes names it, and so does what closes it."""
+def _link(session: Session, own: UUID, place: _Place) -> None:
+    """What it renews names it, and so does what renews it."""
     if place.supersedes is not None:
-        session.execute("close", {"id": place.supersedes, "by": own, "at": at})
+        session.execute("close", {"id": place.supersedes, "by": own, "at": place.closes_at})
     if place.superseded_by is not None:
         session.execute("follow", {"id": own, "by": place.superseded_by})
 
@@ -147,40 +155,45 @@ def digest(text: str) -> bytes:
     return hashlib.sha256(text.encode()).digest()
 
 
-def _settled(session: Session, scope: str, own: UUID, statement: Statement, vector: str, at: datetime) -> _Place:
-    """The surest among those that were true before is closed by it; if a later one is known already, that closes it."""
-    if not statement.alone or not (statement.topic or statement.attribute):
+def _settled(session: Session, scope: str, own: UUID, new: Known, at: datetime) -> _Place:
+    """At most one of those that were true before is renewed by it, and it is by at most one that is true later."""
+    statement = new.statement
+    if not statement.alone:
         return _Place()
     asked = {
         "tenant": session.who.tenant,
         "scope": scope,
         "id": own,
-        "about": vector,
+        "about": literal(new.about),
         "names": sorted(statement.names | statement.topic),
+        "terms": sorted(new.terms - NO_NAMES | statement.topic),
         "subjects": [statement.subject] if statement.subject else [],
     }
-    best: tuple[float, datetime, Row[Any]] | None = None
-    after: Row[Any] | None = None
-    for row in session.rows("same_topic", asked):
-        other = _known(row)
-        if row.valid_from <= at:
-            sure = takes_place_of(statement, other, row.cosine)
-            # What something later closed is closed by this at most if this lies between the two.
-            is_open = row.superseded_by is None or (row.valid_to is not None and row.valid_to > at)
-            if sure > 0 and is_open and (best is None or (sure, row.valid_from) > best[:2]):
-                best = (sure, row.valid_from, row)
-        elif row.text and takes_place_of(read(row.text), statement, row.cosine) > 0:
-            after = row if after is None or row.valid_from < after.valid_from else after
-    return _Place(
-        best[2].id if best else None,
-        after.id if after is not None else None,
-        after.valid_from if after is not None else None,
-    )
+    rows = [(row, _known(row)) for row in session.rows("same_topic", asked)]
+    everyone = [known for _, known in rows]
+    related = [(row, known) for row, known in rows if row.related and row.single]
+    before = [(row, known) for row, known in related if row.valid_from <= at]
+    place = _Place()
+    for share, (row, _) in sorted(
+        zip(renewed(new, [known for _, known in before], everyone), before, strict=True), key=lambda x: -x[0]
+    ):
+        # What something later closed is closed by this at most if this lies between the two.
+        is_open = row.superseded_by is None or row.valid_to is None or row.valid_to > at
+        if share >= LIKELY and is_open:
+            place = _Place(row.id, at if share >= SURE else None)
+            break
+    later = [(row, known) for row, known in related if row.valid_from > at and row.text]
+    for row, known in sorted(later, key=lambda x: x[0].valid_from):
+        said = Known(read(row.text), known.terms, known.whole, known.about)
+        (share,) = renewed(said, [new], everyone)
+        if share >= LIKELY:
+            return _Place(place.supersedes, place.closes_at, row.id, row.valid_from if share >= SURE else None)
+    return place
 
 
-def _known(row: Row[Any]) -> Statement:
-    """As an earlier statement, without its text: what takes its place needs no more of it."""
-    return Statement(
+def _known(row: Row[Any]) -> Known:
+    """As an earlier statement, without its text, which may lie in a segment: what renews it needs no more of it."""
+    statement = Statement(
         frozenset((row.subject or "").split()),
         frozenset((row.attribute or "").split()),
         False,
@@ -190,6 +203,7 @@ def _known(row: Row[Any]) -> Statement:
         row.single,
         tuple(frozenset(run.split()) for run in row.runs),
     )
+    return Known(statement, frozenset(row.terms), received(row.whole), received(row.about))
 
 
 def _statement(new: New) -> Statement:

@@ -1,4 +1,4 @@
-"""What a sentence is about, and what takes the place of what: rules of English, on sentences of many kinds."""
+"""What a sentence is about: rules of English, on sentences of many kinds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hotset.memory.chunks import chunks
-from hotset.memory.facts import read, takes_place_of
+from hotset.memory.facts import read
 from hotset.memory.words import mask, names, sentences, stem, terms, tokens
 
 TEXT = st.text(max_size=300)
@@ -28,39 +28,10 @@ def test_a_sentence_is_about_whom_it_names(text: str, topic: set[str]) -> None:
     assert read(text).topic == topic
 
 
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("Acme's refund window is 14 days.", "Acme's refund window is 30 days."),
-        ("Maria lives in Porto.", "Maria has moved to Lyon."),
-        ("The refund window is 14 days.", "The refund window is now 30 days."),
-        ("Quartz uses MySQL as its database.", "Quartz migrated from MySQL to Postgres."),
-        ("Tom reports to Dana Wolf.", "Tom now reports to Greg Hale instead of Dana Wolf."),
-        ("The deadline for Atlas is May 3.", "Atlas has been postponed to June 1."),
-    ],
-)
-def test_another_value_takes_the_place_of_the_old_one(old: str, new: str) -> None:
-    assert takes_place_of(read(new), read(old), 0.5) > 0
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [
-        ("Acme's refund window is 14 days.", "Globex's refund window is 30 days."),
-        ("Maria likes jazz.", "Maria likes hiking."),
-        ("Maria lives in Porto.", "Maria's favourite colour is blue."),
-        ("Atlas is due on May 3. It is led by Tom.", "Atlas is due on June 1."),
-        ("Tom reports to Dana Wolf.", "Priya now reports to Dana Wolf."),
-    ],
-)
-def test_what_is_said_of_something_else_closes_nothing(old: str, new: str) -> None:
-    assert takes_place_of(read(new), read(old), 0.5) == 0
-
-
 @settings(deadline=None, max_examples=40)
-@given(TEXT, TEXT, st.floats(-1, 1))
-def test_no_text_breaks_the_rules(a: str, b: str, cosine: float) -> None:
-    assert takes_place_of(read(a), read(b), cosine) >= 0
+@given(TEXT)
+def test_no_text_breaks_the_rules(text: str) -> None:
+    assert read(text) == read(text)
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,12 +1,26 @@
--- memories: few fit, so that every one is compared. The nearest by what is said, by the whole text, of those that share
--- a name the nearest, and of those that share a word.
-WITH fitting AS MATERIALIZED (
-    SELECT m.id, m.embedding <=> %(whole)s::halfvec AS d,
-           coalesce(m.about, m.embedding) <=> %(about)s::halfvec AS da,
-           m.terms && %(terms)s AS named, m.stems && %(stems)s AS worded
+-- memories: few fit, so that every one is compared, and ranking gets what it needs in the same statement: of those that
+-- share a name with the question the nearest, the nearest of all, by what is said and by the whole text; what is said of
+-- names that stand beside all of the question's; and what took the place of any of these, as far as it fits.
+WITH RECURSIVE fitting AS MATERIALIZED (
+    -- Vectors have length 1: their inner product is their cosine, at a third of the work.
+    SELECT m.id, m.terms, m.embedding <#> %(whole)s::halfvec AS d, coalesce(m.about, m.embedding) <#> %(about)s::halfvec AS da,
+           m.terms && %(terms)s::text[] AS named, m.terms @> %(terms)s::text[] AND %(terms)s::text[] <> '{}' AS whole_name
     FROM memories m WHERE /*fits*/
+), beside AS (
+    SELECT array_agg(DISTINCT term) AS terms FROM fitting CROSS JOIN LATERAL unnest(terms) AS term
+    WHERE whole_name AND term <> ALL(%(terms)s::text[]) AND term <> ALL(%(no_names)s::text[]) AND term !~ '^[0-9]'
+), chain AS (
+    (
+        (SELECT id FROM fitting WHERE named ORDER BY da, id LIMIT %(pool)s)
+        UNION (SELECT id FROM fitting ORDER BY da, id LIMIT %(pool)s / 2)
+        UNION (SELECT id FROM fitting ORDER BY d, id LIMIT %(pool)s / 4)
+        UNION (SELECT f.id FROM fitting f, beside b WHERE NOT f.named AND f.terms && b.terms ORDER BY f.da, f.id LIMIT %(pool)s / 2)
+    )
+    UNION
+    SELECT m.id FROM chain c JOIN memories o ON o.id = c.id JOIN memories m ON m.id = o.superseded_by
+    WHERE /*fits*/
 )
-(SELECT id FROM fitting ORDER BY da, id LIMIT %(pool)s)
-UNION (SELECT id FROM fitting ORDER BY d, id LIMIT %(pool)s)
-UNION (SELECT id FROM fitting WHERE named ORDER BY da, id LIMIT %(pool)s)
-UNION (SELECT id FROM fitting WHERE worded ORDER BY da, id LIMIT %(pool)s)
+SELECT m.id, m.attribute, m.valid_from, m.valid_to, m.superseded_by, m.said_by, m.terms, m.stems,
+       coalesce(1 - (m.embedding <=> %(whole)s::halfvec), 0) AS whole,
+       coalesce(1 - (coalesce(m.about, m.embedding) <=> %(about)s::halfvec), 0) AS about
+FROM memories m WHERE m.id IN (SELECT id FROM chain)

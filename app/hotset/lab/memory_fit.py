@@ -1,0 +1,234 @@
+"""Fits the weights of `hotset.memory` on the development templates: `python -m hotset.lab.memory_fit`.
+
+Writes `hotset/memory/weights.json`, and says first how well weights do on the sentences of a file that was left out.
+Everything happens in this process: no server is needed. `held_out` is not read.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+
+from hotset.embedder import shared_embedder
+from hotset.lab.memory_world import BUILT_IN, World, make_world, read_templates
+from hotset.memory import relevance, renewal
+from hotset.memory.facts import kinds, kinds_of, read
+from hotset.memory.ranking import Candidate, Question
+from hotset.memory.renewal import Known
+from hotset.memory.words import NO_NAMES, content, mask, names, stem, terms
+
+FILES = tuple(name for name in BUILT_IN if name != "held_out")
+_SEEDS = (0, 1)
+#: As writing compares at most: the nearest in meaning.
+_MOST, _WITNESSES = 60, 80
+_STEPS, _RATE = 400, 0.05
+_RIDGE_RENEWAL, _RIDGE_RELEVANCE = 0.5, 1.0
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A sentence and the earlier ones that it may renew. `right`: 1 for those that state the same property."""
+
+    seen: Array
+    right: Array
+    change: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question and what is said of whom it names. `right`: 1 for what states what it asks for, now or once."""
+
+    seen: Array
+    right: Array
+
+
+def main() -> None:
+    worlds = {name: [_lived(make_world(read_templates(name), seed)) for seed in _SEEDS] for name in FILES}
+    choices = {name: [c for world in found for c in _choices(*world)] for name, found in worlds.items()}
+    asked = {name: [a for world in found for a in _asked(*world)] for name, found in worlds.items()}
+    for left_out in FILES:
+        rest = [name for name in FILES if name != left_out]
+        chosen = fit_choices([c for name in rest for c in choices[name]])
+        judged = fit_relevance([a for name in rest for a in asked[name]])
+        report = _report(choices[left_out], chosen, asked[left_out], judged)
+        sys.stderr.write(f"without {left_out}: {report}\n")
+    weights = {
+        "renewal": _named((*renewal.NAMES, *renewal.NOTHING), fit_choices([c for f in choices.values() for c in f])),
+        "relevance": _named(relevance.NAMES, fit_relevance([a for f in asked.values() for a in f])),
+    }
+    Path(str(resources.files("hotset.memory") / "weights.json")).write_text(json.dumps(weights, indent=1) + "\n")
+
+
+def fit_choices(choices: Sequence[Choice]) -> Array:
+    """A conditional logit with the choice of nothing, by gradient ascent (Adam) with a ridge penalty."""
+    starts = np.cumsum([0, *(len(c.right) for c in choices)])[:-1]
+    seen = np.concatenate([c.seen for c in choices])
+    right = np.concatenate([c.right for c in choices])
+    owner = np.repeat(np.arange(len(choices)), [len(c.right) for c in choices])
+    change = np.array([c.change for c in choices])
+    renews = np.array([c.right.sum() > 0 for c in choices])
+    columns = seen.shape[1]
+    weights = np.zeros(columns + 2)
+    first, second = np.zeros_like(weights), np.zeros_like(weights)
+    penalty = np.array([1.0] * columns + [0.0, 0.1])
+    for step in range(1, _STEPS + 1):
+        utility, nothing = seen @ weights[:columns], weights[columns] + weights[columns + 1] * change
+        most = np.maximum(np.maximum.reduceat(utility, starts), nothing)
+        shares = np.exp(utility - most[owner])
+        none = np.exp(nothing - most)
+        total = np.add.reduceat(shares, starts) + none
+        of_right = np.add.reduceat(shares * right, starts)
+        wanted = np.where(renews[owner], shares * right / np.maximum(of_right, 1e-12)[owner], 0.0)
+        off = none / total - ~renews
+        slope = np.concatenate([seen.T @ (shares / total[owner] - wanted), [off.sum(), (off * change).sum()]])
+        slope = (slope + _RIDGE_RENEWAL * weights * penalty) / len(choices)
+        first = 0.9 * first + 0.1 * slope
+        second = 0.999 * second + 0.001 * slope * slope
+        weights -= _RATE * (first / (1 - 0.9**step)) / (np.sqrt(second / (1 - 0.999**step)) + 1e-8)
+    return weights
+
+
+def fit_relevance(asked: Sequence[Asked]) -> Array:
+    """Logistic regression by Newton's method with a ridge penalty."""
+    seen, right = np.concatenate([a.seen for a in asked]), np.concatenate([a.right for a in asked])
+    weights = np.zeros(seen.shape[1])
+    penalty = np.array([_RIDGE_RELEVANCE] * (len(weights) - 1) + [1e-6])
+    for _ in range(30):
+        sure = 1 / (1 + np.exp(-seen @ weights))
+        slope = seen.T @ (sure - right) + penalty * weights
+        curve = (seen * (sure * (1 - sure))[:, None]).T @ seen + np.diag(penalty)
+        weights -= np.linalg.solve(curve, slope)
+    return weights
+
+
+def _report(choices: Sequence[Choice], chosen: Array, asked: Sequence[Asked], judged: Array) -> str:
+    """Shares at the two thresholds of `renewal`: of changes that were noticed, and of notices that were wrong. And how
+    well the best answer tells the questions with an answer from those without."""
+    columns = len(renewal.NAMES)
+    best = []
+    for c in choices:
+        utility = np.append(c.seen @ chosen[:columns], chosen[columns] + chosen[columns + 1] * c.change)
+        shares = np.exp(utility - utility.max())
+        shares /= shares.sum()
+        at = int(shares[:-1].argmax())
+        best.append((float(shares[at]), bool(c.right[at]), bool(c.right.any())))
+    said = []
+    for least in (renewal.LIKELY, renewal.SURE):
+        noticed = [right for share, right, _ in best if share >= least]
+        of = sum(any_ for _, _, any_ in best)
+        wrong = noticed.count(False) / max(1, len(noticed))
+        said.append(f"from {least}: {noticed.count(True) / max(1, of):.2f} of changes noticed, {wrong:.2f} wrongly")
+    tops = [(float((a.seen @ judged).max()), bool(a.right.any())) for a in asked if len(a.right)]
+    yes, no = [t for t, right in tops if right], [t for t, right in tops if not right]
+    told = float(np.mean([[y > n for n in no] for y in yes])) if yes and no else 1.0
+    return f"{'; '.join(said)}; answerable told from unanswerable {told:.2f}"
+
+
+@dataclass(frozen=True)
+class _Row:
+    number: int
+    known: Known
+    stems: frozenset[str]
+    said_by: str
+    at: Any
+
+
+def _lived(world: World) -> tuple[World, list[_Row], dict[str, Array]]:
+    texts = [s.text for s in world.sentences]
+    masked = [mask(t, names(t)) for t in texts]
+    known = {t for text in texts for t in terms(text)}
+    asked = [q.text for q in world.questions]
+    questions = [mask(q, _names(q, known)) for q in asked]
+    every = list(dict.fromkeys([*texts, *masked, *asked, *questions]))
+    vectors: dict[str, Array] = dict(zip(every, shared_embedder().embed(every), strict=True))
+    rows = []
+    for i, (s, m) in enumerate(zip(world.sentences, masked, strict=True)):
+        stated = Known(read(s.text), terms(s.text), vectors[s.text], vectors[m])
+        rows.append(_Row(i, stated, frozenset(content(s.text)), s.said_by, s.at))
+    return world, rows, vectors
+
+
+def _names(question: str, known: set[str]) -> frozenset[str]:
+    """Names as search finds them: what looks like one, or, without such words, what is one here."""
+    found = names(question)
+    return found or frozenset(w for w in map(str.lower, question.split()) if w in known)
+
+
+def _properties(world: World) -> dict[int, int]:
+    """Sentence -> a number that sentences of one property of one subject share."""
+    found = {}
+    for question in world.questions:
+        if question.slice in ("update", "direct", "paraphrase"):
+            for number in (*question.stale, question.wanted[0]):
+                found[number] = question.wanted[0]
+    return found
+
+
+def _choices(world: World, rows: Sequence[_Row], _: Mapping[str, Array]) -> Iterator[Choice]:
+    property_of = _properties(world)
+    by_term: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        new = row.known
+        sharing = [rows[i] for i in {i for t in new.terms - NO_NAMES for i in by_term[t]}]
+        sharing.sort(key=lambda other: -float(new.about @ other.known.about))
+        own = new.statement.names | new.statement.topic
+        earlier = [other for other in sharing if other.known.terms & own][:_MOST]
+        if earlier:
+            seen = renewal.features(new, [o.known for o in earlier], [o.known for o in sharing[:_WITNESSES]])
+            mine = property_of.get(row.number)
+            right = [float(mine is not None and property_of.get(o.number) == mine) for o in earlier]
+            yield Choice(np.array(seen, float), np.array(right), float(new.statement.change))
+        for term in new.terms:
+            by_term[term].add(row.number)
+
+
+def _asked(world: World, rows: Sequence[_Row], vectors: Mapping[str, Array]) -> Iterator[Asked]:
+    property_of = _properties(world)
+    known = {t for row in rows for t in row.known.terms}
+    for question in world.questions:
+        if question.slice == "joined":
+            continue
+        found = _names(question.text, known)
+        stems = frozenset(content(question.text)) - {stem(t) for t in found}
+        when = question.as_of or world.sentences[-1].at
+        asked = Question(question.text, found, stems, when, kinds(question.text))
+        about, whole = vectors[mask(question.text, found)], vectors[question.text]
+        candidates = [_candidate(row, about, whole) for row in rows if row.at <= when]
+        own = [c for c in candidates if not found or 2 * len(found & c.names) >= len(found)]
+        if not own:
+            continue
+        ids = {c.id for c in own}
+        others = max((c.about for c in candidates if c.id not in ids), default=0.0)
+        right = set(question.wanted) | set(question.stale)
+        if question.slice == "as_of":
+            right = {i for i, mine in property_of.items() if mine == property_of[question.wanted[0]]}
+        own = sorted(own, key=lambda c: -c.about)[:40]
+        seen = relevance.features(asked, own, others)
+        yield Asked(np.array(seen, float), np.array([float(c.id.int - 1 in right) for c in own]))
+
+
+def _candidate(row: _Row, about: Array, whole: Array) -> Candidate:
+    known = row.known
+    return Candidate(
+        UUID(int=row.number + 1), known.terms, row.stems, float(whole @ known.whole), float(about @ known.about),
+        row.said_by, row.at, None, None, kinds_of(known.statement.key),
+    )  # fmt: skip
+
+
+def _named(names_: Sequence[str], weights: Array) -> dict[str, float]:
+    return {name: round(float(weight), 3) for name, weight in zip(names_, weights, strict=True)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""The order of answers: what is true now before what was, however a change was said; and nothing where nothing fits."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+import pytest
+
+from hotset.memory.facts import kinds, kinds_of
+from hotset.memory.ranking import Candidate, Question, rank
+from hotset.memory.words import content, stem
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def question(text: str, *names: str, day: int = 100) -> Question:
+    stems = frozenset(content(text)) - {stem(n) for n in names}
+    return Question(text, frozenset(names), stems, START + timedelta(days=day), kinds(text))
+
+
+def candidate(
+    number: int, names: str, near: float, *, day: int = 0, closed: int | None = None, by: int | None = None
+) -> Candidate:
+    return Candidate(
+        UUID(int=number), frozenset(names.split()), frozenset(), near, near, "user",
+        START + timedelta(days=day), None if closed is None else START + timedelta(days=closed),
+        None if by is None else UUID(int=by), kinds_of(None),
+    )  # fmt: skip
+
+
+def order(asked: Question, *found: Candidate, k: int = 5) -> list[int]:
+    return [i.int for i, _ in rank(asked, found, k)]
+
+
+FIRMWARE = "Which firmware does Echo run?"
+
+
+def test_what_closed_another_inherits_its_place_and_goes_before_it() -> None:
+    old = candidate(1, "echo osprey", 0.8, closed=5, by=2)
+    assert order(question(FIRMWARE, "echo"), old, candidate(2, "echo firefly", 0.2, day=5), candidate(3, "echo", 0.3))[
+        :1
+    ] == [2]
+
+
+def test_what_probably_renews_another_goes_before_it_and_both_are_given() -> None:
+    old = candidate(1, "echo osprey", 0.8, by=2)
+    found = order(question(FIRMWARE, "echo"), old, candidate(2, "echo firefly", 0.65, day=5), candidate(3, "echo", 0.3))
+    assert found[:2] == [2, 1]
+
+
+def test_before_the_change_was_true_the_old_value_is_the_answer() -> None:
+    old = candidate(1, "echo osprey", 0.8, closed=5, by=2)
+    asked = question(FIRMWARE, "echo", day=3)
+    assert order(asked, old, candidate(3, "echo", 0.3))[0] == 1
+
+
+def test_of_what_fits_about_as_well_the_later_goes_first() -> None:
+    asked = question(FIRMWARE, "echo")
+    assert order(
+        asked, candidate(1, "echo", 0.7), candidate(2, "echo", 0.69, day=9), candidate(3, "echo", 0.1, day=50)
+    )[:2] == [2, 1]
+
+
+def test_what_is_said_of_others_comes_after_what_is_said_of_whom_the_question_names() -> None:
+    assert order(question(FIRMWARE, "echo"), candidate(1, "nova", 0.95), candidate(2, "echo", 0.75))[0] == 2
+
+
+@pytest.mark.parametrize("names", ["nova", "echo"])
+def test_where_nothing_fits_nothing_is_given(names: str) -> None:
+    asked = question("What is the blood type of Echo?", "echo")
+    assert order(asked, candidate(1, names, 0.05)) == []
+    assert rank(asked, [candidate(1, names, 0.05)], 5, threshold=0.0) != []
+
+
+def test_a_clause_leads_over_somebody_else_to_the_answer() -> None:
+    asked = question("When is the deadline of the project that Tom tests?", "tom")
+    found = order(
+        asked,
+        candidate(1, "tom atlas", 0.5),
+        candidate(2, "tom", 0.45),
+        candidate(3, "atlas may", 0.7),
+        candidate(4, "falcon may", 0.75),
+    )
+    assert set(found[:3]) >= {1, 3}
