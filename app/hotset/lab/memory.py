@@ -1,7 +1,7 @@
 """`hotset bench memory`: is what is remembered found, and what is true now found first? And how fast, and how safely?
 
 The evaluation uses the public API alone: sentences go in in order, then one question a call, five answers each. Words
-come from a file of templates (`memory_world`); `held_out` is the one that nothing was tuned on. Speed is that of agents
+come from a file of templates (`memory_world`); nothing was tuned on `held_out` and `unseen`. Speed is that of agents
 who search and then pause (`_THINK_S`), each in its own thread of one process, on memories whose vectors are drawn, not
 embedded: what a database does with vectors does not depend on what they mean.
 """

@@ -1,7 +1,7 @@
 """Fits the weights of `hotset.memory` on the development templates: `python -m hotset.lab.memory_fit`.
 
 Writes `hotset/memory/weights.json`, and says first how well weights do on the sentences of a file that was left out.
-Everything happens in this process: no server is needed. `held_out` is not read.
+Everything happens in this process: no server is needed. `held_out` and `unseen` are not read.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from uuid import UUID
 import numpy as np
 
 from hotset.embedder import shared_embedder
-from hotset.lab.memory_world import BUILT_IN, World, make_world, read_templates
+from hotset.lab.memory_world import BUILT_IN, JUDGES, World, make_world, read_templates
 from hotset.memory import relevance, renewal
 from hotset.memory.facts import kinds, kinds_of, read
 from hotset.memory.ranking import Candidate, Question
 from hotset.memory.renewal import Known
 from hotset.memory.words import NO_NAMES, content, mask, names, stem, terms
 
-FILES = tuple(name for name in BUILT_IN if name != "held_out")
+FILES = tuple(name for name in BUILT_IN if name not in JUDGES)
 _SEEDS = (0, 1)
 #: As writing compares at most: the nearest in meaning.
 _MOST, _WITNESSES = 60, 80

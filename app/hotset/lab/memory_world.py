@@ -22,7 +22,9 @@ from hotset.errors import UsageError
 #: The first sentence of each world; a sentence an hour follows.
 _START = datetime(2026, 1, 1, 8, tzinfo=UTC)
 SLICES = ("direct", "paraphrase", "update", "joined", "as_of", "assistant", "both", "unanswerable")
-BUILT_IN = ("development", "second", "third", "fourth", "fifth", "sixth", "held_out")
+BUILT_IN = ("development", "second", "third", "fourth", "fifth", "sixth", "held_out", "unseen")
+#: Not looked at while rules were made, and nothing was fitted on them. `unseen` is by somebody who knew no rule.
+JUDGES = ("held_out", "unseen")
 
 
 @dataclass(frozen=True, slots=True)
