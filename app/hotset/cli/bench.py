@@ -40,7 +40,7 @@ def bench(
         int | None, typer.Option(min=100, help="memory: so many memories for speed; 10000 is usual.")
     ] = None,
     templates: Annotated[
-        str | None, typer.Option(help="memory: held_out, unseen, development, second to sixth, or a file of your own sentences.")
+        str | None, typer.Option(help="memory: held_out, unseen, development, second to sixth, or a file of yours.")
     ] = None,
     fault: Annotated[
         list[int] | None, typer.Option(help="faults: only this one; may be given again.", show_default=False)
