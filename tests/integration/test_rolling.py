@@ -18,13 +18,22 @@ def test_rolling_restarts_lose_nothing_and_count_nothing(stack: Stack) -> None:
     client = stack.client()
     # Some outlive the grace and are handed back; others end within it.
     jobs = client.submit_many(
-        {"agent": LIGHT, "prompt": f"{i}", "options": {"hotset_run_s": 150 if i % 10 == 0 else 12}} for i in range(120)
+        {
+            "agent": LIGHT,
+            "prompt": f"{i}",
+            "options": {"hotset_run_s": 150 if i % 10 == 0 else 12},
+            "metadata": {"long": str(i % 10 == 0)},
+        }
+        for i in range(120)
     )
     workers = {gpu: stack.worker(gpu) for gpu in ("gpu0", "gpu1")}
     for gpu in ("gpu0", "gpu1", "gpu0"):
         eventually(
             lambda gpu=gpu: (
-                any((v.worker or "").startswith(gpu) and v.state is State.RUNNING for v in client.jobs(state="running"))
+                any(
+                    (v.worker or "").startswith(gpu) and v.state is State.RUNNING and v.metadata["long"] == "True"
+                    for v in client.jobs(state="running")
+                )
                 or not client.jobs(state="open")
             ),
             within_s=60,
