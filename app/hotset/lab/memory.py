@@ -341,6 +341,7 @@ def _fidelities(client: Client, rows: int, progress: Callable[[str], None]) -> d
 def _speeds(client: Client, rows: int, progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
     arms = {"build of many scopes": _fill(client, lambda i: f"agent:a{i % _SCOPES}", rows, progress)}
     rng = random.Random(3)
+    client.memory("agent:a0").search("The encoder is loaded by its first text.", 1)
     for agents in _AGENTS:
         for known in (False, True):
             progress(f"{agents} agents, vectors of questions {'cached' if known else 'new'}")

@@ -21,8 +21,8 @@ import numpy as np
 from hotset.embedder import shared_embedder
 from hotset.lab.memory_world import BUILT_IN, JUDGES, World, make_world, read_templates
 from hotset.memory import relevance, renewal
+from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of, read
-from hotset.memory.ranking import Candidate, Question
 from hotset.memory.renewal import Known
 from hotset.memory.words import NO_NAMES, content, mask, names, stem, terms
 

@@ -9,12 +9,12 @@ said of those counts, too, together with what leads there.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+from hotset.memory.candidates import Candidate, Question
 from hotset.memory.relevance import logits, probability
 from hotset.memory.words import NO_NAMES
 
@@ -37,52 +37,6 @@ _DETOUR_SURE = 0.6
 _DETOUR_BRIDGE, _DETOUR_NAME = 0.5, 0.4
 _BRIDGES = 20
 _DETOURS, _DETOUR_VERSIONS = 2, 3
-#: A clause about somebody else than who is asked about: "... the project that Tom tests".
-_LEADS_ON = re.compile(r"^(?:\S+\s+){3,}?(?:that|which|who|whom|whose|where)\b", re.IGNORECASE)
-_ASKS_ASSISTANT = re.compile(
-    r"\b(?:did|have|had|were|was|do) you\b|\byou(?:'ve|'d)? (?:\w+ )?(?:said|told|suggest|recommend|advis|propos|"
-    r"mention|promis|offer|explain|giv|gave)\w*|\byour (?:advice|suggestion|recommendation|proposal|answer|tip|"
-    r"idea)s?\b"
-    r"|\bthe assistant\b",
-    re.IGNORECASE,
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """`names`: of those in the question all that are names in these scopes, or look like names. `stems`: its other
-    words."""
-
-    text: str
-    names: frozenset[str]
-    stems: frozenset[str]
-    when: datetime
-    kinds: frozenset[str] = frozenset()
-
-    @property
-    def asks_assistant(self) -> bool:
-        return bool(_ASKS_ASSISTANT.search(self.text))
-
-    @property
-    def leads_on(self) -> bool:
-        """Whether a clause leads over somebody else."""
-        return bool(_LEADS_ON.search(self.text))
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """`whole`, `about`: cosines of the text and of the text without names with the question's."""
-
-    id: UUID
-    names: frozenset[str]
-    stems: frozenset[str]
-    whole: float
-    about: float
-    said_by: str
-    valid_from: datetime
-    valid_to: datetime | None
-    superseded_by: UUID | None
-    kinds: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)

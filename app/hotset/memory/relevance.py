@@ -18,7 +18,7 @@ from hotset.memory.weights import fitted
 from hotset.memory.words import NO_NAMES
 
 if TYPE_CHECKING:
-    from hotset.memory.ranking import Candidate, Question
+    from hotset.memory.candidates import Candidate, Question
 
 _HOW_MANY = re.compile(r"\bhow (?!do |does |did |is |are |was |were |can |should |come )\w+", re.IGNORECASE)
 _WHO = re.compile(r"\b(?:who|whom|whose)\b", re.IGNORECASE)

@@ -11,8 +11,9 @@ from uuid import UUID
 from sqlalchemy import Row
 
 from hotset.errors import InvalidMemory
+from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of
-from hotset.memory.ranking import THRESHOLD, Candidate, Question, rank
+from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
 from hotset.memory.session import Session
 from hotset.memory.vectors import Embeds, literal

@@ -7,8 +7,9 @@ from uuid import UUID
 
 import pytest
 
+from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of
-from hotset.memory.ranking import Candidate, Question, rank
+from hotset.memory.ranking import rank
 from hotset.memory.words import content, stem
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
