@@ -20,7 +20,7 @@ from uuid import UUID
 from hotset.agents.own import OwnAgent
 from hotset.client import following, forks, waiting
 from hotset.client.admission import admitted
-from hotset.client.client import Asked, Client
+from hotset.client.client import Client
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun, Results
 from hotset.client.inbox import Message, Received
@@ -28,6 +28,7 @@ from hotset.client.job import Handle, Job, Jobs
 from hotset.client.memory import Scope
 from hotset.client.steps import AsyncEach, Plan, arun
 from hotset.client.streaming import StreamEvent
+from hotset.client.submitting import Asked
 from hotset.fleet import Fleet
 from hotset.jobs import JobResult, JobView, State
 from hotset.jobs.flows import Flow

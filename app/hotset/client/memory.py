@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from hotset.broker.replies import connect_cache
 from hotset.errors import InvalidJob, InvalidMemory
 from hotset.jobs.durations import parse_duration
 from hotset.memory.records import Memory, New, Wanted
 from hotset.memory.scopes import parse_scope, parse_scopes
+from hotset.memory.session import As
 
 if TYPE_CHECKING:
     from hotset.client.client import Client
     from hotset.memory.room import MemoryRoom
-    from hotset.memory.session import As
     from hotset.memory.sharing import Handoff
     from hotset.memory.upkeep import Consolidated, Drill
+    from hotset.settings import Settings
+    from hotset.store import JobStore
 
 #: What recalled memories may add to a prompt: about 500 tokens.
 RECALL_CHARS = 2000
@@ -147,11 +151,29 @@ class Remembering:
     """The part of a client that has to do with memory."""
 
     tenant: str
+    settings: Settings
+    _store: JobStore
+    _connecting: threading.Lock
+    #: Made at first use; of this process alone.
+    _room: MemoryRoom | None
 
     if TYPE_CHECKING:
 
-        def _memory_room(self) -> MemoryRoom: ...
-        def _as(self, agent: str = "") -> As: ...
+        def _here(self) -> Any: ...
+
+    def _memory_room(self) -> MemoryRoom:
+        """Made at first use: the vectors' library is not loaded before it is needed."""
+        self._here()
+        with self._connecting:
+            if self._room is None:
+                from hotset.memory.room import MemoryRoom
+
+                cache = connect_cache(self.settings.cache_url.get_secret_value(), text=False)
+                self._room = MemoryRoom(self._store.engine, cache)
+            return self._room
+
+    def _as(self, agent: str = "") -> As:
+        return As(self.tenant, agent, self._here()._actor)
 
     def memory(self, scope: str = "tenant", *, agent: str = "") -> Scope:
         """The memories of a scope: "tenant", "project:…", "agent:…" or "task:…".
