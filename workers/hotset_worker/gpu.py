@@ -415,9 +415,16 @@ class Owner:
         self._hands.probe(model, self._load_options(self._models[model]), limit_s=limit_s)
 
     def _resting(self, model: str) -> bool:
-        """Whether a load of that model failed a moment ago; its jobs wait, others go on."""
+        """Whether that model shall not be loaded now; its jobs wait, others go on.
+
+        A load of it failed a moment ago; or somebody evicted it before runs of ours reached the server, which brings
+        it back for them: our load would come late, set its keep_alive back and take back an eviction that another
+        client waits for, for ever (point 8 of what Ollama does).
+        """
+        if self._hot.resident(model):
+            return False
         until, _ = self._failed_until.get(model, (0.0, 0))
-        return time.monotonic() < until and not self._hot.resident(model)
+        return time.monotonic() < until or self._hot.running(model) > 0
 
     # ---- saying ----------------------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ from hotset.scheduling import Decision, Objective, Options, Snapshot, Wait
 from hotset.simulator import SimJob, simulate
 from hotset_worker import gpu as owners
 from hotset_worker.decision_log import DecisionLog, read_decisions
-from hotset_worker.events import Event, Inferred, Woken
+from hotset_worker.events import Event, Inferred, Seen, Woken
 from hotset_worker.gpu import Owner, Timing
 from unit.simulator.worlds import FLEET, poisson
 
@@ -207,11 +207,15 @@ def live(
 ) -> list[Happening]:
     world = World(fleet, jobs, log, objective, url)
     patch.setattr(owners, "_BUSY_LOOK_S", 0.0)  # a look that is put off by 50 ms is as good; here it would be lost
+    _by_its_clock(world, patch)
+    world.run()
+    return world.happened
+
+
+def _by_its_clock(world: World, patch: pytest.MonkeyPatch) -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith("hotset_worker.") and getattr(module, "time", None) is time:
             patch.setattr(module, "time", world.clock)
-    world.run()
-    return world.happened
 
 
 def simulated(fleet: Fleet, jobs: Sequence[SimJob], objective: Objective) -> list[Happening]:
@@ -284,9 +288,33 @@ def test_a_worker_that_starts_beside_a_loaded_model_asks_before_it_decides(
     log = DecisionLog(tmp_path / "decisions.jsonl", FLEET.gpus[0].name, Options())
     world = World(FLEET, [job], log, "balanced", broker_url)
     world._server._ready_at[queue_of.model] = -10.0
-    for name, module in list(sys.modules.items()):
-        if name.startswith("hotset_worker.") and getattr(module, "time", None) is time:
-            monkeypatch.setattr(module, "time", world.clock)
+    _by_its_clock(world, monkeypatch)
     world.run()
     log.close()
     assert world.happened == [(0.0, "start", job.id)] and world._owner._hot.swaps == 0
+
+
+def test_a_model_that_its_own_runs_bring_back_is_not_loaded_beside_them(
+    broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another client had it evicted before our run reached the server, which loads it again for that run. A load of
+    ours would come after that, set its keep_alive back and let the next one who waits for the VRAM wait for ever."""
+    (queue_of,) = [q for q in FLEET.queues.values() if q.tier == "complex"]
+    first = replace(poisson(0.5, 1, 1, fleet=FLEET)[0], queue=queue_of.name, arrive_s=0.0, run_s=40.0)
+    second = replace(first, id="second", arrive_s=FLEET.models[queue_of.model].load_s + 10.0)
+    log = DecisionLog(tmp_path / "decisions.jsonl", FLEET.gpus[0].name, Options())
+    world = World(FLEET, [first, second], log, "balanced", broker_url)
+    evicted_at = second.arrive_s - 1.0
+
+    def evict() -> list[Event]:
+        del world._server._ready_at[queue_of.model]
+        return [Seen((), world._owner._sequence)]
+
+    world._at(evicted_at, evict)
+    _by_its_clock(world, monkeypatch)
+    world.run()
+    log.close()
+    ends = FLEET.models[queue_of.model].load_s + first.run_s
+    loads = [at for at, what, _ in world.happened if what == "load"]
+    assert loads == [0.0, ends] and evicted_at < second.arrive_s < ends
+    assert [name for _, what, name in world.happened if what == "start"] == [first.id, second.id]
