@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from abc import ABC, abstractmethod
 
@@ -24,3 +25,23 @@ class Background(ABC):
 
     @abstractmethod
     def _main(self) -> None: ...
+
+
+class Absence:
+    """Warns once that a server is away, and once that it is back: not at every try. For one thread."""
+
+    def __init__(self, log: logging.Logger) -> None:
+        self._log = log
+        self._lasts = False
+
+    def begin(self, message: str, *args: object) -> None:
+        """A try failed; `message` and `args` as in `logging`."""
+        if not self._lasts:
+            self._log.warning(message, *args)
+        self._lasts = True
+
+    def end(self, message: str, *args: object) -> None:
+        """A try went well."""
+        if self._lasts:
+            self._log.warning(message, *args)
+        self._lasts = False

@@ -38,6 +38,7 @@ from hotset.scheduling import (
     others,
 )
 from hotset.store.pauses import Paused
+from hotset_worker.background import Absence
 from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
 from hotset_worker.events import Event, Inferred, Seen, Stop, Switched, Woken
@@ -123,7 +124,7 @@ class Owner:
         self._server_asked = self._said = self._looked = self._complained = float("-inf")
         self._failed_until: dict[str, tuple[float, int]] = {}
         self._reason = ""
-        self._server_error: str | None = None
+        self._absence = Absence(log)
         # Whether the model server has said what it holds: before that, all VRAM looks free and every model cold.
         self._met = False
         self._evicting = False
@@ -243,12 +244,10 @@ class Owner:
         self._hands.look(self._sequence)
 
     def _note_health(self, error: str | None) -> None:
-        """Say once that the model server is away, and once that it is back; not every second."""
-        if error is not None and self._server_error is None:
-            log.warning("GPU %s, whose jobs wait: %s", self._gpu.name, error)
-        elif error is None and self._server_error is not None:
-            log.warning("GPU %s: its model server answers again.", self._gpu.name)
-        self._server_error = error
+        if error is not None:
+            self._absence.begin("GPU %s, whose jobs wait: %s", self._gpu.name, error)
+        else:
+            self._absence.end("GPU %s: its model server answers again.", self._gpu.name)
 
     def _believe(self, loaded: tuple[Loaded, ...], sequence: int) -> bool:
         if sequence != self._sequence:

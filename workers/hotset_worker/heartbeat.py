@@ -11,7 +11,7 @@ from hotset.broker import CANCEL, WAKE, Lanes
 from hotset.errors import Unavailable
 from hotset.jobs import State
 from hotset.store import JobStore
-from hotset_worker.background import Background
+from hotset_worker.background import Absence, Background
 from hotset_worker.events import Woken
 from hotset_worker.gpu import Owner
 from hotset_worker.runs import ActiveRun, ActiveRuns
@@ -26,7 +26,7 @@ class Heartbeat(Background):
         self._store, self._runs = store, runs
         self._worker = worker
         self._every_s, self._lease_s = every_s, lease_s
-        self._away = False
+        self._absence = Absence(log)
         super().__init__("hotset-heartbeat")
 
     def _main(self) -> None:
@@ -35,15 +35,11 @@ class Heartbeat(Background):
                 self.beat()
             except Unavailable as e:
                 # Not ended here: if the lease runs out, another attempt takes over and ours commits nothing.
-                if not self._away:
-                    log.warning("Leases cannot be renewed: %s", e)
-                self._away = True
+                self._absence.begin("Leases cannot be renewed: %s", e)
             except Exception:
                 log.exception("A heartbeat failed; the next one follows.")
             else:
-                if self._away:
-                    log.warning("Leases are renewed again.")
-                self._away = False
+                self._absence.end("Leases are renewed again.")
 
     def beat(self) -> None:
         runs = self._runs.all()
@@ -79,7 +75,7 @@ class BrokerHeartbeat(Background):
 
     def __init__(self, lanes: Lanes, runs: ActiveRuns, *, every_s: float) -> None:
         self._lanes, self._runs, self._every_s = lanes, runs, every_s
-        self._away = False
+        self._absence = Absence(log)
         super().__init__("hotset-broker-heartbeat")
 
     def _main(self) -> None:
@@ -88,13 +84,11 @@ class BrokerHeartbeat(Background):
                 self._lanes.renew(run.claim for run in self._runs.all())
             except Unavailable as e:
                 # Then the message comes again, and the database says that its job runs.
-                if not self._away:
-                    log.warning("Claims cannot be renewed in the broker: %s", e)
-                self._away = True
+                self._absence.begin("Claims cannot be renewed in the broker: %s", e)
             except Exception:
                 log.exception("Claims could not be renewed in the broker; the next time follows.")
             else:
-                self._away = False
+                self._absence.end("Claims are renewed in the broker again.")
 
 
 class Ear(Background):
@@ -102,7 +96,7 @@ class Ear(Background):
 
     def __init__(self, lanes: Lanes, owner: Owner, heartbeat: Heartbeat, runs: ActiveRuns) -> None:
         self._lanes, self._owner, self._heartbeat, self._runs = lanes, owner, heartbeat, runs
-        self._away = False
+        self._absence = Absence(log)
         super().__init__("hotset-ear")
 
     def _main(self) -> None:
@@ -110,9 +104,7 @@ class Ear(Background):
             try:
                 self._listen()
             except redis.RedisError as e:
-                if not self._away:
-                    log.warning("The broker is away (%s); listening again in a second, and in each that follows.", e)
-                self._away = True
+                self._absence.begin("The broker is away (%s); listening is tried again every second.", e)
                 self._stopping.wait(1.0)
             except Exception:
                 # Anybody may publish anything here, bytes that are no text included.
@@ -123,7 +115,7 @@ class Ear(Background):
         pubsub = self._lanes.subscriber()
         try:
             pubsub.subscribe(WAKE, CANCEL)
-            self._away = False
+            self._absence.end("The broker is back.")
             self._owner.tell(Woken())
             while not self._stopping.is_set():
                 message = pubsub.get_message(timeout=1.0)

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from hotset.errors import Unavailable
 from hotset.store import pauses
 from hotset.store.pauses import Paused
-from hotset_worker.background import Background
+from hotset_worker.background import Absence, Background
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class PauseWatch(Background):
         self._changed = changed
         super().__init__("hotset-pauses")
         self.now: Paused | None = None
-        self._away = False
+        self._absence = Absence(log)
 
     def look(self) -> None:
         """Read them once."""
@@ -45,11 +45,9 @@ class PauseWatch(Background):
         while not self._stopping.is_set():
             try:
                 self.look()
-                self._away = False
+                self._absence.end("Pauses are read again.")
             except Unavailable as e:
-                if not self._away:
-                    log.warning("Pauses could not be read, what was known stays: %s", e)
-                self._away = True
+                self._absence.begin("Pauses could not be read, what was known stays: %s", e)
             except Exception:
                 log.exception("Pauses could not be read; is the database up to date (`hotset migrate`)?")
             self._stopping.wait(_LOOK_S)
