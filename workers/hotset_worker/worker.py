@@ -7,11 +7,10 @@ import os
 import secrets
 import socket
 
-import redis
-
 from hotset.agents import load_options, load_registry
 from hotset.agents.intake import Intake
 from hotset.broker import Lanes, Replies
+from hotset.broker.replies import connect_cache
 from hotset.errors import InvalidSettings, ModelServerUnavailable, StoreUnavailable, did_you_mean
 from hotset.fleet import Fleet, Gpu
 from hotset.jobs import RetryPolicy
@@ -30,9 +29,7 @@ from hotset_worker.hopeless import Hopeless
 from hotset_worker.pauses import PauseWatch
 from hotset_worker.run_job import Tools
 from hotset_worker.runs import ActiveRuns
-from hotset_worker.upkeep import Upkeep
-from hotset_worker.upkeep.main import UpkeepThread
-from hotset_worker.upkeep.memory import MemoryUpkeep
+from hotset_worker.upkeep import MemoryUpkeep, Upkeep, UpkeepThread
 from hotset_worker.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -163,12 +160,13 @@ class GpuWorker:
                 else None,
                 audit_seal_s=settings.audit_seal_s,
                 audit_anchor=settings.audit_anchor,
-            )
+            ),
+            "hotset-upkeep",
         )
 
-        cache = redis.Redis.from_url(settings.cache_url.get_secret_value(), socket_connect_timeout=3, socket_timeout=10)
+        self._cache = connect_cache(settings.cache_url.get_secret_value(), text=False)
         self._memory = UpkeepThread(
-            MemoryUpkeep(name, self._engine, cache, settings.memory_cold_hours * 3600, settings.keep_memory_days),
+            MemoryUpkeep(name, self._engine, self._cache, settings.memory_cold_hours * 3600, settings.keep_memory_days),
             "hotset-memory",
         )
 
@@ -200,6 +198,7 @@ class GpuWorker:
         self._memory.stop()
         self._pauses.stop()
         self.replies.close()
+        self._cache.close()
         if self._decisions is not None:
             self._decisions.close()
 

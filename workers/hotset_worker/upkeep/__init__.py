@@ -1,5 +1,8 @@
-"""What keeps jobs moving when something fell silent. Every worker does it; locked rows are skipped, so none leads."""
+"""What keeps jobs moving when something fell silent, and memories in order. Every worker does it; locked rows are
+skipped, so none leads."""
 
 from hotset_worker.upkeep.main import Upkeep
+from hotset_worker.upkeep.memory import MemoryUpkeep
+from hotset_worker.upkeep.thread import UpkeepThread
 
-__all__ = ["Upkeep"]
+__all__ = ["MemoryUpkeep", "Upkeep", "UpkeepThread"]

@@ -1,29 +1,27 @@
-"""Periodic tasks on one thread. Each is idempotent and may run on every worker at once."""
+"""The periodic tasks of the jobs. Each is idempotent and may run on every worker at once."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
 from hotset import messaging
 from hotset.broker import Lanes, Replies
-from hotset.errors import StoreUnavailable, Unavailable
+from hotset.errors import Unavailable
 from hotset.store import JobStore, anchors, retention, seals
 from hotset.store import ledger as records
 from hotset.store import upkeep as store
-from hotset.store.engine import is_forbidden
 from hotset.store.jobs import Ended
 from hotset_worker import foresight, learning, ledger
-from hotset_worker.background import Background
 from hotset_worker.foresight import Foresight
 from hotset_worker.hopeless import Hopeless
 from hotset_worker.learning import Learned
 from hotset_worker.ledger import Ledger
-from hotset_worker.upkeep.memory import MemoryUpkeep
+from hotset_worker.upkeep.thread import Task
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +48,7 @@ class Upkeep:
     audit_seal_s: float
     audit_anchor: Path | None
 
-    def tasks(self) -> list[tuple[float, Callable[[], None]]]:
-        """(interval, task)."""
+    def tasks(self) -> list[tuple[float, Task]]:
         return [
             (0.5, self.relay),
             (0.5, self.tell),
@@ -187,63 +184,9 @@ class Upkeep:
     def trim_ledger(self) -> None:
         records.trim(self.store.engine)
 
-    def last_words(self) -> list[Callable[[], None]]:
-        """What is written once more when the worker stops."""
+    def last_words(self) -> list[Task]:
         return [self.write_swaps, self.write_slots, self.write_costs]
 
-
-class UpkeepThread(Background):
-    """Runs the tasks until it is stopped. A server that is away is waited for."""
-
-    def __init__(self, upkeep: Upkeep | MemoryUpkeep, name: str = "hotset-upkeep") -> None:
-        self._upkeep = upkeep
-        self._tasks = upkeep.tasks()
-        self._last_words = upkeep.last_words()
-        self._reap_from = float("-inf")
-        self._forbidden: set[Callable[[], None]] = set()
-        #: Tasks whose server was away when they were tried last.
-        self._waiting: set[Callable[[], None]] = set()
-        super().__init__(name)
-
-    def stop(self) -> None:
-        super().stop()
-        for task in self._last_words:
-            self._once(task)
-
-    def _main(self) -> None:
-        due = {i: time.monotonic() for i in range(len(self._tasks))}
-        while not self._stopping.is_set():
-            now = time.monotonic()
-            for i, (interval, task) in enumerate(self._tasks):
-                if now >= due[i]:
-                    due[i] = now + interval
-                    if task not in self._forbidden and not (self._reaps(task) and now < self._reap_from):
-                        self._once(task)
-            self._stopping.wait(max(0.01, min(due.values()) - time.monotonic()))
-
-    def _reaps(self, task: Callable[[], None]) -> bool:
-        return isinstance(self._upkeep, Upkeep) and task == self._upkeep.reap
-
-    def _once(self, task: Callable[[], None]) -> None:
-        try:
-            task()
-        except Unavailable as e:
-            # Said once, and once that it is over: not a dozen lines a second for as long as a server is away.
-            if not self._waiting:
-                log.warning("Upkeep (%s) waits: %s", task.__name__, e)
-            self._waiting.add(task)
-            if isinstance(e, StoreUnavailable) and isinstance(self._upkeep, Upkeep):
-                # Nobody could renew a lease meanwhile: who lives shall have the time to say so.
-                self._reap_from = time.monotonic() + 2 * self._upkeep.heartbeat_s
-        except Exception as e:
-            if not is_forbidden(e):
-                log.exception("Upkeep %s failed; it is tried again.", task.__name__)
-                return
-            # Not a fault: workers need not have the right to delete. Somebody else has to.
-            self._forbidden.add(task)
-            log.warning("Upkeep %s is not for this database role; it is left to who may.", task.__name__)
-        else:
-            if task in self._waiting:
-                self._waiting.discard(task)
-                if not self._waiting:
-                    log.warning("Upkeep goes on.")
+    def after_outage(self) -> dict[Task, float]:
+        """Nobody could renew a lease meanwhile: who lives shall have the time to say so."""
+        return {self.reap: 2 * self.heartbeat_s}

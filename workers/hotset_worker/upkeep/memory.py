@@ -7,7 +7,6 @@ A fleet without memory hears nothing of it; what a worker lacks for it (packages
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import redis
@@ -17,6 +16,7 @@ from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.memory import As, setup, upkeep
 from hotset.memory.tiers import Hot
 from hotset.store.engine import connected
+from hotset_worker.upkeep.thread import Task
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ class MemoryUpkeep:
     keep_days: int
     _said: set[str] = field(default_factory=set)
 
-    def tasks(self) -> list[tuple[float, Callable[[], None]]]:
+    def tasks(self) -> list[tuple[float, Task]]:
         """(interval in wall seconds, task)."""
         return [
             (60.0, self.consolidate_memories),
@@ -61,8 +61,11 @@ class MemoryUpkeep:
             log.warning("%s. Until then others have to do the memory's upkeep.", what)
         return False
 
-    def last_words(self) -> list[Callable[[], None]]:
+    def last_words(self) -> list[Task]:
         return []
+
+    def after_outage(self) -> dict[Task, float]:
+        return {}
 
     def consolidate_memories(self) -> None:
         """Changed facts close old ones, exact duplicates merge, near ones are proposed."""
