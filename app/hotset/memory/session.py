@@ -101,8 +101,14 @@ def _our_error(error: DBAPIError, who: As) -> HotsetError | None:
     return None
 
 
+#: Parts of statements, which stand in others as a comment of their name.
+_PARTS = ("fits", "ranked")
+
+
 @cache
 def _sql(name: str) -> str:
     folder = resources.files(__package__) / "sql"
     text = (folder / f"{name}.sql").read_text("utf-8")
-    return text.replace("/*fits*/", (folder / "fits.sql").read_text("utf-8").strip())
+    for part in _PARTS:
+        text = text.replace(f"/*{part}*/", (folder / f"{part}.sql").read_text("utf-8").strip())
+    return text
