@@ -24,6 +24,7 @@
     │   ├── BrokerUnavailable
     │   ├── ModelServerUnavailable
     │   └── PortTaken
+    ├── OutdatedTables              the database lacks what a newer revision of its tables has
     ├── RateLimited                 over a limit, so nothing was accepted; `retry_after_s` says when to come again
     ├── ModelError                  the model server refused or broke off a request
     │   ├── ModelNotFound
@@ -196,6 +197,10 @@ class ModelServerUnavailable(Unavailable):
 
 class PortTaken(Unavailable):
     retryable = False
+
+
+class OutdatedTables(HotsetError):
+    pass
 
 
 class RateLimited(HotsetError):

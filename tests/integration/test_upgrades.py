@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
+import time
 from collections.abc import Iterator
+from importlib import resources
 
 import psycopg
 import pytest
@@ -11,10 +14,12 @@ from alembic.script import ScriptDirectory
 from psycopg import sql
 from uuid_utils.compat import uuid7
 
+import hotset
 from auditor import conserved
 from conftest import Addresses, _with_database
+from hotset.errors import OutdatedTables
 from hotset.jobs import State
-from hotset.store import downgrade, migrate
+from hotset.store import downgrade, erasure, make_engine, migrate, revisions
 from hotset.store.migrate import _config
 from stack import Stack, eventually
 
@@ -66,7 +71,7 @@ def test_each_migration_takes_nothing_from_the_code_before_it(bare: str) -> None
         before = now
 
 
-def test_a_worker_refuses_older_tables_and_takes_up_what_they_hold_once_they_are_migrated(stack: Stack) -> None:
+def test_new_code_works_on_the_tables_of_the_revision_before_until_somebody_migrates_them(stack: Stack) -> None:
     url = stack.env["HOTSET_DATABASE_URL"]
     downgrade(url, REVISIONS[-2])
     waiting, running = uuid7(), uuid7()
@@ -84,19 +89,63 @@ def test_a_worker_refuses_older_tables_and_takes_up_what_they_hold_once_they_are
                 " WHERE action = 'accept' OR %(attempt)s > 0",
                 {"id": job, "agent": LIGHT, "state": state, "lease": lease, "attempt": int(state == "running")},
             )
+    stack.fleet().worker()
+    client = stack.client()
+    for job in (waiting, running):
+        eventually(lambda job=job: client.job(job).status is State.SUCCEEDED, within_s=40, message=stack.log)
+    assert f"lacks the migration {REVISIONS[-1]}" in stack.log()
+
+    # All that the older tables know works, with what is committed by one statement and by several.
+    done = client.submit(LIGHT, "one", idempotency_key="once")
+    assert done.result(timeout=60) and client.submit(LIGHT, "one", idempotency_key="once").id == done.id
+    again = client.job(done.id).retry("once more")
+    flow = client.submit(hotset.chain(hotset.step(LIGHT, "a"), hotset.step(LIGHT, "{prev}")))
+    late = client.submit(LIGHT, "later", not_before=3600)
+    assert late.cancel() and late.status is State.CANCELLED
+    assert again.result(timeout=60) and flow.result(timeout=60)
+    engine = make_engine(url, application="test")
+    assert erasure.erase(engine, tenant="default", ids=[done.id], actor="test", reason=None) == 1
+    engine.dispose()
+
+    # What they do not know is refused, in words, and nothing is accepted with a part of it left out.
+    jobs = len(list(client.jobs()))
+    for refused in (
+        lambda: client.submit(LIGHT, "x", send_to="qa-team-lead"),
+        lambda: client.send("qa-team-lead", {"a": 1}, from_=LIGHT),
+    ):
+        with pytest.raises(OutdatedTables, match=f"revision {REVISIONS[-2]}.*hotset migrate"):
+            refused()
+    assert len(list(client.jobs())) == jobs
+    assert stack.log().count("is tried again") == 0 and "Upkeep (remove_old_messages) waits" in stack.log()
+
+    # Migrated beneath workers and clients that go on.
+    migrate(url)
+    time.sleep(2.5)  # older tables are asked every two seconds whether they still are
+    sent = client.submit(LIGHT, "x", send_to="qa-team-lead")
+    assert sent.result(timeout=60)
+    assert [message.job for message in client.inbox("qa-team-lead", timeout=10)] == [sent.id]
+    conserved(url)
+
+
+def test_a_worker_refuses_tables_that_are_two_revisions_older(stack: Stack) -> None:
+    downgrade(stack.env["HOTSET_DATABASE_URL"], REVISIONS[-3])
     worker = stack.fleet().worker()
     try:
         assert worker.wait(timeout=60) != 0
     except subprocess.TimeoutExpired:
         pytest.fail(stack.log())
     stack.workers.remove(worker)
-    assert f"lacks the migration {REVISIONS[-1]}" in stack.log() and "hotset migrate" in stack.log()
-    migrate(url)
-    stack.worker()
-    client = stack.client()
-    for job in (waiting, running):
-        eventually(lambda job=job: client.job(job).status is State.SUCCEEDED, within_s=40, message=stack.log)
-    conserved(url)
+    assert f"lacks the migration {', '.join(REVISIONS[-2:])}" in stack.log() and "hotset migrate" in stack.log()
+
+
+def test_every_mark_names_a_revision_that_there_is(bare: str) -> None:
+    """And the newest that one names is what statements are fitted to."""
+    marks = {
+        mark
+        for file in resources.files("hotset").rglob("*.sql")  # type: ignore[attr-defined]
+        for mark in re.findall(r"/\*since (\w+)\*/", file.read_text())
+    }
+    assert marks <= set(REVISIONS) and max(marks) == revisions.NEEDED == REVISIONS[-1]
 
 
 def test_tables_of_a_newer_hotset_are_worked_on_with_a_warning(stack: Stack) -> None:

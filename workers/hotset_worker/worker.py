@@ -204,7 +204,7 @@ class GpuWorker:
             self._decisions.close()
 
     def _meet_database(self) -> None:
-        """Raises InvalidSettings when its tables are older than this code: it would fail at every step."""
+        """Raises InvalidSettings when its tables are more than one revision older than this code."""
         try:
             with connected(self._engine) as connection:
                 state = pending(connection)
@@ -217,6 +217,11 @@ class GpuWorker:
                 "The database's tables are those of a newer hotset (%s). It was made so that this one works on; "
                 "bring this worker up to date.",
                 state.current,
+            )
+        elif len(state.missing) == 1 and state.current is not None:
+            log.warning(
+                "The database lacks the migration %s: all that needs it is refused until `hotset migrate` was run.",
+                state.missing[0],
             )
         elif state.missing:
             raise InvalidSettings(

@@ -117,19 +117,12 @@ def main() -> None:
     except Exception as e:
         from hotset.store.engine import is_forbidden
 
-        if is_forbidden(e):
-            reason = str(getattr(e, "orig", e)).splitlines()[0]
-            _fail(f"This database role may not do that ({reason}). docs/security.md says which one may.", 1)
-        if not _lacks_schema(e):
+        if not is_forbidden(e):
             raise
-        _fail("The database has no tables of hotset, or older ones. `hotset migrate` brings them up to date.", 1)
+        reason = str(getattr(e, "orig", e)).splitlines()[0]
+        _fail(f"This database role may not do that ({reason}). docs/security.md says which one may.", 1)
 
 
 def _fail(reason: str, status: int) -> NoReturn:
     typer.echo(f"error: {reason}", err=True)
     sys.exit(status)
-
-
-def _lacks_schema(error: Exception) -> bool:
-    """Postgres says: no such table (42P01), column (42703) or function (42883)."""
-    return getattr(getattr(error, "orig", error), "sqlstate", None) in ("42P01", "42703", "42883")

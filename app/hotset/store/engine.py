@@ -13,10 +13,11 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from sqlalchemy import Connection, Engine, ExceptionContext, Row, create_engine, event
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from hotset.errors import InvalidSettings, StoreUnavailable
+from hotset.store import revisions
 from hotset.store.patience import patient
 
 log = logging.getLogger(__name__)
@@ -77,6 +78,7 @@ def make_engine(
         },
     )
     event.listen(engine, "handle_error", _without_values)
+    revisions.watch(engine)
     if answer_s is not None:
         connect = patient(answer_s).connect
         event.listen(engine, "do_connect", lambda dialect, record, args, given: connect(*args, **given))
@@ -102,10 +104,16 @@ def sql(name: str, room: str = __package__) -> str:
 
 @contextmanager
 def connected(engine: Engine) -> Iterator[Connection]:
-    """A connection; when Postgres does not answer, StoreUnavailable in place of the driver's error."""
+    """A connection; in place of the driver's error StoreUnavailable when Postgres does not answer, and OutdatedTables
+    when it lacks what a newer hotset made."""
     try:
         with engine.connect() as connection:
+            revisions.learn(connection)
             yield connection
+    except ProgrammingError as e:
+        if (ours := revisions.meaning(engine, e)) is None:
+            raise
+        raise ours from e
     except (OperationalError, InterfaceError, PoolTimeout) as e:
         if isinstance(e, DBAPIError) and not e.connection_invalidated and _server_answered(e):
             raise

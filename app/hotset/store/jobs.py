@@ -21,6 +21,7 @@ from hotset.jobs.limits import Demand
 from hotset.store import tables
 from hotset.store.depth import check_room
 from hotset.store.engine import connected, execute, rows, sql, undisturbed
+from hotset.store.revisions import require
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,9 @@ class JobStore:
         IdempotencyConflict and nothing is accepted. A job id that exists is treated alike. `room`: limits on open
         jobs that must be kept, else RateLimited.
         """
+        if any(job.send_to is not None for job in jobs):
+            with connected(self.engine):
+                require(self.engine, "0008", "`send_to`")
         hashes = {job.id: body_hash(job) for job in jobs}
         document = json.dumps([self._row(job, hashes[job.id]) for job in jobs], separators=(",", ":"))
         parameters = {"rows": document, "actor": actor}

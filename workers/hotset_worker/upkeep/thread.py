@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from hotset.errors import StoreUnavailable, Unavailable
+from hotset.errors import OutdatedTables, StoreUnavailable, Unavailable
 from hotset.store.engine import is_forbidden
 from hotset_worker.background import Background
 
@@ -39,7 +39,7 @@ class UpkeepThread(Background):
         #: From when on (monotonic) tasks may run again that Postgres' absence holds up.
         self._held_until: dict[Task, float] = {}
         self._forbidden: set[Task] = set()
-        #: Tasks whose server was away when they were tried last.
+        #: Tasks whose server was away, or lacked the tables for it, when they were tried last.
         self._waiting: set[Task] = set()
         super().__init__(name)
 
@@ -62,7 +62,7 @@ class UpkeepThread(Background):
     def _once(self, task: Task) -> None:
         try:
             task()
-        except Unavailable as e:
+        except (Unavailable, OutdatedTables) as e:
             # Said once, and once that it is over: not a dozen lines a second for as long as a server is away.
             if not self._waiting:
                 log.warning("Upkeep (%s) waits: %s", task.__name__, e)

@@ -11,13 +11,13 @@ WITH asked AS (
 ), accepted AS (
     INSERT INTO jobs (id, tenant, agent, queue, priority, state, prompt, options, metadata, idempotency_key, body_hash,
                       replay_of, reply_to, stream, not_before, deadline_at, queue_timeout_at, run_timeout_s, max_retries,
-                      spec, flow, step, pending, has_dependents, send_to)
+                      spec, flow, step, pending, has_dependents/*since 0008*/, send_to/*else*/)
     SELECT id, tenant, agent, queue, priority,
            CASE WHEN pending > 0 THEN 'blocked' WHEN not_before_s IS NULL THEN 'queued' ELSE 'scheduled' END,
            prompt, options, metadata, idempotency_key, decode(body_hash, 'hex'), replay_of, reply_to, stream,
            now() + make_interval(secs => not_before_s), now() + make_interval(secs => deadline_s),
            now() + make_interval(secs => queue_timeout_s), run_timeout_s, max_retries,
-           spec, flow, step, coalesce(pending, 0), coalesce(has_dependents, false), send_to
+           spec, flow, step, coalesce(pending, 0), coalesce(has_dependents, false)/*since 0008*/, send_to/*else*/
     FROM asked
     ON CONFLICT DO NOTHING
     RETURNING id, tenant, agent, queue, priority, arrived_at, deadline_at, state

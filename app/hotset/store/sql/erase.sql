@@ -15,9 +15,9 @@ WITH chosen AS (
     RETURNING jobs.id, jobs.tenant, jobs.attempt
 ), texts AS (
     UPDATE results SET text = '', thinking = '' FROM chosen WHERE results.job_id = chosen.id
-), answers AS (
+)/*since 0008*/, answers AS (
     DELETE FROM messages USING chosen WHERE messages.tenant = %(tenant)s AND messages.job = chosen.id
-), logged AS (
+)/*else*/, logged AS (
     INSERT INTO audit (tenant, actor, action, job_id, detail)
     SELECT tenant, %(actor)s, 'erased', id, jsonb_strip_nulls(jsonb_build_object('reason', %(reason)s::text)) FROM erased
 )

@@ -10,7 +10,7 @@ WITH ended AS (
                           ELSE not_before END,
         published_at = CASE WHEN %(state)s = 'scheduled' THEN NULL ELSE published_at END
     WHERE id = %(id)s AND attempt = %(attempt)s AND state = 'running'
-    RETURNING id, tenant, attempt, state, reply_to, has_dependents, send_to
+    RETURNING id, tenant, attempt, state, reply_to, has_dependents, /*since 0008*/send_to/*else NULL::text AS send_to*/
 ), kept AS (
     INSERT INTO results (job_id, attempt, text, thinking, model, simulated, usage, timings)
     SELECT id, attempt, %(text)s, %(thinking)s, %(model)s, %(simulated)s, %(usage)s::jsonb, %(timings)s::jsonb

@@ -4,12 +4,12 @@ WITH asked AS (
 ), accepted AS (
     INSERT INTO jobs (id, tenant, agent, queue, priority, state, prompt, options, metadata, body_hash, replay_of,
                       reply_to, stream, deadline_at, queue_timeout_at, run_timeout_s, max_retries,
-                      spec, flow, step, pending, has_dependents, send_to)
+                      spec, flow, step, pending, has_dependents/*since 0008*/, send_to/*else*/)
     SELECT asked.id, tenant, agent, queue, priority, CASE WHEN asked.pending > 0 THEN 'blocked' ELSE 'queued' END,
            prompt, options, metadata, body_hash, asked.old, %(reply_to)s, stream,
            now() + (deadline_at - coalesce(released_at, arrived_at)),
            now() + (queue_timeout_at - coalesce(released_at, arrived_at)), run_timeout_s, max_retries,
-           spec, flow, step, asked.pending, asked.has_dependents, send_to
+           spec, flow, step, asked.pending, asked.has_dependents/*since 0008*/, send_to/*else*/
     FROM asked JOIN jobs ON jobs.id = asked.old
     RETURNING id, tenant, agent, queue, priority, arrived_at, deadline_at, state, replay_of
 ), logged AS (
