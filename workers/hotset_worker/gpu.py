@@ -19,7 +19,7 @@ from typing import Any
 
 import redis
 
-from hotset.broker import SUSPECT, GpuState, Grant, GrantDesk, Lanes, LanesState, Released, Returned, Spent
+from hotset.broker import GpuState, Grant, GrantDesk, Lanes, LanesState, Released, Returned, Spent
 from hotset.errors import BrokerUnavailable
 from hotset.fleet import Fleet, Gpu, Model
 from hotset.models import Loaded, ModelServer
@@ -66,13 +66,11 @@ _BUSY_LOOK_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """`scale`: wall seconds per model second; the others are wall seconds. `settle_s`: a worker that has not lived for
-    so long runs no suspects: where workers die young whatever they run, a death tells nothing of who ran just then."""
+    """`scale`: wall seconds per model second; the others are wall seconds."""
 
     scale: float
     load_timeout_s: float
     first_token_timeout_s: float = 120.0
-    settle_s: float = 0.0
 
 
 class Owner:
@@ -122,7 +120,6 @@ class Owner:
         self._neighbours = Neighbours(self._hot, fleet, lanes, worker=worker, scale=timing.scale)
         # Broker's clock minus the monotonic one, in wall seconds: learned with every look.
         self._offset = time.time() - time.monotonic()
-        self._settled_at = time.monotonic() + timing.settle_s
         self._sequence = 0
         self._server_asked = self._said = self._looked = self._complained = float("-inf")
         self._failed_until: dict[str, tuple[float, int]] = {}
@@ -318,10 +315,9 @@ class Owner:
 
     def _snapshot(self, state: LanesState, paused: Paused) -> Snapshot:
         scale = self._timing.scale
-        settled = time.monotonic() >= self._settled_at
         lanes: dict[str, list[Lane]] = {name: [] for name in self._fleet.queues}
         for lane in state.lanes:
-            if lane.queue in lanes and (settled or lane.name != SUSPECT):
+            if lane.queue in lanes:
                 lanes[lane.queue].append(
                     Lane(
                         name=lane.name,
@@ -330,7 +326,7 @@ class Owner:
                         oldest_arrival=lane.oldest_arrival / scale,
                         savable=lane.savable,
                         next_deadline=None if lane.next_deadline is None else lane.next_deadline / scale,
-                        alone=lane.name == SUSPECT,
+                        alone=lane.name == "suspect",
                     )
                 )
         queues = tuple(

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from hotset.broker import SUSPECT, Grant
+from hotset.broker import Grant
 from hotset.fleet import Gpu
 from hotset.models import Loaded
 from hotset.scheduling import GpuView, Resident, Switch
@@ -117,4 +117,4 @@ class HotSet:
 
 
 def _suspect(grant: Grant) -> bool:
-    return grant.lane == SUSPECT
+    return grant.lane == "suspect"

@@ -98,7 +98,6 @@ class GpuWorker:
                 scale=settings.scale,
                 load_timeout_s=settings.load_timeout_s,
                 first_token_timeout_s=settings.first_token_timeout_s,
-                settle_s=settings.lease_s,
             ),
             options=options,
             load_options=load_options,

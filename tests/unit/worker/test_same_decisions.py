@@ -112,14 +112,7 @@ class World:
     """Virtual time around one owner. It is the hub's channel, too: grants are spent as they are issued."""
 
     def __init__(
-        self,
-        fleet: Fleet,
-        jobs: Sequence[SimJob],
-        log: DecisionLog,
-        objective: Objective,
-        broker_url: str,
-        *,
-        settle_s: float = 0.0,
+        self, fleet: Fleet, jobs: Sequence[SimJob], log: DecisionLog, objective: Objective, broker_url: str
     ) -> None:
         self.happened: list[Happening] = []
         self.clock = Clock()
@@ -127,7 +120,7 @@ class World:
         self._heap: list[tuple[float, int, Callable[[], Sequence[Event]]]] = []
         self._lanes = WaitingJobs(broker_url, self.clock)
         self._server = Server(fleet, self.clock, self.happened)
-        self._fleet, self._objective, self._log, self._settle_s = fleet, objective, log, settle_s
+        self._fleet, self._objective, self._log = fleet, objective, log
         for job in jobs:
             self._at(job.arrive_s, lambda job=job: self._arrive(job))
 
@@ -138,7 +131,7 @@ class World:
             self._server,  # type: ignore[arg-type]
             self._lanes,
             worker="test",
-            timing=Timing(scale=1.0, load_timeout_s=60.0, settle_s=self._settle_s),
+            timing=Timing(scale=1.0, load_timeout_s=60.0),
             options=Options(self._objective),
             load_options=lambda model: {},
             simulated=True,
@@ -325,21 +318,3 @@ def test_a_model_that_its_own_runs_bring_back_is_not_loaded_beside_them(
     loads = [at for at, what, _ in world.happened if what == "load"]
     assert loads == [0.0, ends] and evicted_at < second.arrive_s < ends
     assert [name for _, what, name in world.happened if what == "start"] == [first.id, second.id]
-
-
-def test_a_suspect_waits_until_its_worker_has_lived_for_a_while(
-    broker_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Where workers die young whatever they run, a death tells nothing of the job that runs alone just then."""
-    (queue_of,) = [q for q in FLEET.queues.values() if q.tier == "light"]
-    plain = replace(poisson(0.5, 1, 1, fleet=FLEET)[0], queue=queue_of.name, arrive_s=0.0, run_s=4.0)
-    suspect = replace(plain, id="suspect", priority="suspect")
-    log = DecisionLog(tmp_path / "decisions.jsonl", FLEET.gpus[0].name, Options())
-    world = World(FLEET, [suspect, plain], log, "balanced", broker_url, settle_s=30.0)
-    world._at(20.0, lambda: [Woken()])
-    world._at(30.5, lambda: [Woken()])
-    _by_its_clock(world, monkeypatch)
-    world.run()
-    log.close()
-    starts = {name: at for at, what, name in world.happened if what == "start"}
-    assert starts[plain.id] < 5.0 and starts["suspect"] == 30.5
