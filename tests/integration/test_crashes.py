@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 from uuid_utils.compat import uuid7
 
 from hotset.broker import Lanes
-from hotset.jobs import NewJob, State
+from hotset.jobs import NewJob, Outcome, State
 from hotset.store import JobStore, make_engine, upkeep
 from stack import Stack, eventually
 
@@ -70,6 +70,49 @@ def test_a_lone_death_is_its_own_and_the_last_of_them_ends_it(engine: Engine, st
     assert reap(engine, most=3) == [State.QUARANTINED]
     view = store.get([job])[job]
     assert (view.crashes, view.failures, view.error_kind) == (3, 0, "Crashed") and "3 times" in (view.error or "")
+
+
+def die_alone(engine: Engine, store: JobStore, job: UUID, times: int = 1) -> list[State]:
+    """What came of it the last time."""
+    ended: list[State] = []
+    for _ in range(times):
+        assert not ended and store.claim(job, worker="w", lease_s=-1, alone=True) is not None
+        ended = reap(engine, most=3)
+    return ended
+
+
+def test_where_workers_die_under_innocents_as_well_it_takes_more_deaths_to_tell(
+    engine: Engine, store: JobStore
+) -> None:
+    """Two of ten lone runs of jobs that did end well ended in a death: three in a row may well be chance."""
+    innocent = accepted(store, 8)
+    for number, job in enumerate(innocent):
+        die_alone(engine, store, job, 1 if number < 2 else 0)
+        if number >= 2:  # these died with others
+            with engine.connect() as connection:
+                connection.exec_driver_sql("UPDATE jobs SET suspect = true WHERE id = %s", (job,))
+        attempt = store.claim(job, worker="w", lease_s=60, alone=True)
+        assert attempt is not None and store.finish(job, attempt.number, Outcome(State.SUCCEEDED), worker="w")
+    poison, later = accepted(store, 2)
+    assert die_alone(engine, store, poison, 7) == [] and counts(store, poison) == [("queued", 7, True)]
+    assert die_alone(engine, store, poison) == [State.QUARANTINED]
+    assert "8 times" in (store.get([poison])[poison].error or "")
+    # What was an hour ago tells nothing of now.
+    with engine.connect() as connection:
+        connection.exec_driver_sql(
+            "UPDATE jobs SET finished_at = now() - interval '61 minutes' WHERE state = 'succeeded'"
+        )
+    assert die_alone(engine, store, later, 3) == [State.QUARANTINED]
+
+
+def test_however_many_die_it_ends(engine: Engine, store: JobStore) -> None:
+    innocent, poison = accepted(store, 2)
+    attempt = store.claim(innocent, worker="w", lease_s=60, alone=True)
+    assert attempt is not None and store.finish(innocent, attempt.number, Outcome(State.SUCCEEDED), worker="w")
+    with engine.connect() as connection:
+        connection.exec_driver_sql("UPDATE jobs SET crashes = 9 WHERE id = %s", (innocent,))
+    assert die_alone(engine, store, poison, 29) == []
+    assert die_alone(engine, store, poison) == [State.QUARANTINED]
 
 
 def test_a_suspect_is_given_to_no_one_who_does_not_run_it_alone(

@@ -3,6 +3,9 @@
 -- which of them it was: none is blamed, each becomes a suspect and runs alone from now on. So a job that kills its
 -- worker is quarantined after exactly max_crashes lone runs (and at most one shared death before them), and a job that
 -- died with it never is. What is not yet overdue on the same worker is marked as shared: its turn comes in a moment.
+-- Where workers die under innocents as well (an unsteady machine), three deaths in a row are no proof. Of those that ran
+-- alone as suspects and ended well within the hour the share of runs that a death ended is known: a job is quarantined
+-- only after so many that chance would bring them to one in 100,000, and never before max_crashes or after ten times it.
 -- A job that somebody asked to cancel ends as cancelled.
 WITH lost AS (
     SELECT id, worker, shared FROM jobs WHERE state = 'running' AND lease_until < now()
@@ -21,19 +24,27 @@ WITH lost AS (
 ), judged AS (
     SELECT lost.id, others, CASE WHEN lost.shared OR others > 0 THEN 0 ELSE 1 END AS own
     FROM lost JOIN beside USING (worker)
+), weather AS (
+    SELECT sum(crashes)::float8 / (sum(crashes) + count(*)) AS deadly
+    FROM jobs WHERE state = 'succeeded' AND (suspect OR crashes > 0) AND finished_at > now() - interval '1 hour'
+), proof AS (
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM judged JOIN jobs USING (id) WHERE own = 1 AND crashes + 1 >= %(max_crashes)s)
+           THEN (SELECT least(10 * %(max_crashes)s,
+                              greatest(%(max_crashes)s, ceil(ln(0.00001) / ln(nullif(deadly, 0)))))
+                 FROM weather) END AS deaths
 ), back AS (
     UPDATE jobs
     SET crashes = crashes + own, suspect = true, lease_until = NULL, published_at = NULL,
         state = CASE WHEN cancel_reason IS NOT NULL THEN 'cancelled'
-                     WHEN own = 1 AND crashes + own >= %(max_crashes)s THEN 'quarantined' ELSE 'queued' END,
-        finished_at = CASE WHEN cancel_reason IS NOT NULL OR (own = 1 AND crashes + own >= %(max_crashes)s)
+                     WHEN own = 1 AND crashes + own >= deaths THEN 'quarantined' ELSE 'queued' END,
+        finished_at = CASE WHEN cancel_reason IS NOT NULL OR (own = 1 AND crashes + own >= deaths)
                            THEN now() END,
-        error_kind = CASE WHEN cancel_reason IS NULL AND own = 1 AND crashes + own >= %(max_crashes)s
+        error_kind = CASE WHEN cancel_reason IS NULL AND own = 1 AND crashes + own >= deaths
                           THEN 'Crashed' END,
-        error = CASE WHEN cancel_reason IS NULL AND own = 1 AND crashes + own >= %(max_crashes)s
+        error = CASE WHEN cancel_reason IS NULL AND own = 1 AND crashes + own >= deaths
                      THEN format('its worker died %%s times while it ran alone, last %%s', crashes + own, jobs.worker)
                      END
-    FROM judged WHERE jobs.id = judged.id
+    FROM judged, proof WHERE jobs.id = judged.id
     RETURNING jobs.id, jobs.tenant, jobs.attempt, jobs.state, jobs.crashes, jobs.worker, jobs.reply_to, own, others
 ), logged AS (
     INSERT INTO audit (tenant, actor, action, job_id, attempt, detail)
