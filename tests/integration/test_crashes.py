@@ -84,7 +84,8 @@ def die_alone(engine: Engine, store: JobStore, job: UUID, times: int = 1) -> lis
 def test_where_workers_die_under_innocents_as_well_it_takes_more_deaths_to_tell(
     engine: Engine, store: JobStore
 ) -> None:
-    """Two of ten lone runs of jobs that did end well ended in a death: three in a row may well be chance."""
+    """Two of ten lone runs of jobs that did end well ended in a death: three in a row may well be chance. One may be
+    anything: an operator's hand."""
     innocent = accepted(store, 8)
     for number, job in enumerate(innocent):
         die_alone(engine, store, job, 1 if number < 2 else 0)
@@ -93,10 +94,13 @@ def test_where_workers_die_under_innocents_as_well_it_takes_more_deaths_to_tell(
                 connection.exec_driver_sql("UPDATE jobs SET suspect = true WHERE id = %s", (job,))
         attempt = store.claim(job, worker="w", lease_s=60, alone=True)
         assert attempt is not None and store.finish(job, attempt.number, Outcome(State.SUCCEEDED), worker="w")
+        if number == 0:
+            (at_once,) = accepted(store, 1)
+            assert die_alone(engine, store, at_once, 3) == [State.QUARANTINED]
     poison, later = accepted(store, 2)
-    assert die_alone(engine, store, poison, 7) == [] and counts(store, poison) == [("queued", 7, True)]
+    assert die_alone(engine, store, poison, 4) == [] and counts(store, poison) == [("queued", 4, True)]
     assert die_alone(engine, store, poison) == [State.QUARANTINED]
-    assert "8 times" in (store.get([poison])[poison].error or "")
+    assert "5 times" in (store.get([poison])[poison].error or "")
     # What was an hour ago tells nothing of now.
     with engine.connect() as connection:
         connection.exec_driver_sql(
@@ -110,7 +114,7 @@ def test_however_many_die_it_ends(engine: Engine, store: JobStore) -> None:
     attempt = store.claim(innocent, worker="w", lease_s=60, alone=True)
     assert attempt is not None and store.finish(innocent, attempt.number, Outcome(State.SUCCEEDED), worker="w")
     with engine.connect() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET crashes = 9 WHERE id = %s", (innocent,))
+        connection.exec_driver_sql("UPDATE jobs SET crashes = 90 WHERE id = %s", (innocent,))
     assert die_alone(engine, store, poison, 29) == []
     assert die_alone(engine, store, poison) == [State.QUARANTINED]
 

@@ -4,8 +4,9 @@
 -- worker is quarantined after exactly max_crashes lone runs (and at most one shared death before them), and a job that
 -- died with it never is. What is not yet overdue on the same worker is marked as shared: its turn comes in a moment.
 -- Where workers die under innocents as well (an unsteady machine), three deaths in a row are no proof. Of those that ran
--- alone as suspects and ended well within the hour the share of runs that a death ended is known: a job is quarantined
--- only after so many that chance would bring them to one in 100,000, and never before max_crashes or after ten times it.
+-- alone as suspects and ended well within the hour the share of runs that a death ended is known (one such death may be
+-- anything; twenty runs that went well are taken for granted): a job is quarantined only after so many that chance would
+-- bring them to one in 100,000, and never before max_crashes or after ten times it.
 -- A job that somebody asked to cancel ends as cancelled.
 WITH lost AS (
     SELECT id, worker, shared FROM jobs WHERE state = 'running' AND lease_until < now()
@@ -25,12 +26,12 @@ WITH lost AS (
     SELECT lost.id, others, CASE WHEN lost.shared OR others > 0 THEN 0 ELSE 1 END AS own
     FROM lost JOIN beside USING (worker)
 ), weather AS (
-    SELECT sum(crashes)::float8 / (sum(crashes) + count(*)) AS deadly
+    SELECT CASE WHEN sum(crashes) > 1 THEN sum(crashes)::float8 / (sum(crashes) + count(*) + 20) END AS deadly
     FROM jobs WHERE state = 'succeeded' AND (suspect OR crashes > 0) AND finished_at > now() - interval '1 hour'
 ), proof AS (
     SELECT CASE WHEN EXISTS (SELECT 1 FROM judged JOIN jobs USING (id) WHERE own = 1 AND crashes + 1 >= %(max_crashes)s)
            THEN (SELECT least(10 * %(max_crashes)s,
-                              greatest(%(max_crashes)s, ceil(ln(0.00001) / ln(nullif(deadly, 0)))))
+                              greatest(%(max_crashes)s, ceil(ln(0.00001) / ln(deadly))))
                  FROM weather) END AS deaths
 ), back AS (
     UPDATE jobs
