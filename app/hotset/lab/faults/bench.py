@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 
 from hotset.errors import UsageError
@@ -34,7 +35,10 @@ def measure(
             progress(f"fault {number}: {FAULTS[number].title}")
             sides: list[type[Side]] = [Hotset, *([Stock] if FAULTS[number].stock else [])]
             for side in sides:
-                found[f"{number} {side.name}"] = run_fault(
+                figures = run_fault(
                     number, side, stage, quick=quick, share=jobs / 100, say=lambda said: progress(f"  {said}")
                 )
+                # Said at once: the other side may take an hour more.
+                progress(f"  {side.name}: {json.dumps(figures)}")
+                found[f"{number} {side.name}"] = figures
         yield found
