@@ -34,6 +34,7 @@
     ├── JobCancelled
     ├── LeaseLost                   a message may have gone to another consumer: what this one did is not its end
     ├── SegmentDamaged              a segment of cold memories is not what was written
+    ├── CannotDecrypt               a prompt, an answer or a message is kept under a key that is not known here
     ├── JobFailed                   what `job.result()` raises for a terminal state without a result
     └── ResultTimeout               `job.result(timeout=...)` ran out; the job goes on
 
@@ -261,6 +262,16 @@ class LeaseLost(HotsetError):
 
 class SegmentDamaged(HotsetError):
     pass
+
+
+class CannotDecrypt(HotsetError):
+    """A text's key is not among the `encryption_keys` here, or somebody changed it. The message says whose text."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what} cannot be decrypted: its key is not among the encryption_keys of this process, or it was changed.",
+            remedy="Set HOTSET_ENCRYPTION_KEYS to all keys in use, the newest first; `hotset doctor` tries them.",
+        )
 
 
 class JobFailed(HotsetError):

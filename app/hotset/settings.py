@@ -61,6 +61,9 @@ class Settings:
     database_timeout_s: _Positive = 30.0
     #: Redis or Valkey with `maxmemory-policy noeviction` and AOF: it orders what waits.
     broker_url: SecretStr = _BROKER
+    #: Fernet keys with commas between them, so that prompts, answers and messages are encrypted in Postgres: the first
+    #: encrypts, all decrypt. None: they are kept in the clear. Needs `hotset[encryption]`.
+    encryption_keys: SecretStr | None = None
     #: Another Redis or Valkey, which may forget: wake-ups and streams of tokens.
     cache_url: SecretStr = _CACHE
     #: The address of the model server, for GPUs whose fleet entry names none.

@@ -18,6 +18,7 @@ MAKE: dict[str, Callable[[], HotsetError]] = {
     "UnknownMessage": lambda: errors.UnknownMessage("m1"),
     "UnknownMemory": lambda: errors.UnknownMemory("m1"),
     "EmbedderMissing": lambda: errors.EmbedderMissing("It is not installed."),
+    "CannotDecrypt": lambda: errors.CannotDecrypt("The prompt of job j1"),
     "LeaseLost": lambda: errors.LeaseLost("m1"),
     "InvalidBatch": lambda: errors.InvalidBatch(3, "The prompt is empty.", ["j1", "j2"]),
     "GenerationFailed": lambda: errors.GenerationFailed("It broke.", status=500, retryable=False, remedy="Look."),

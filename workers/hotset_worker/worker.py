@@ -17,7 +17,7 @@ from hotset.jobs import RetryPolicy
 from hotset.models import OllamaServer
 from hotset.scheduling import OBJECTIVES, Options
 from hotset.settings import Settings
-from hotset.store import JobStore, make_engine
+from hotset.store import Cipher, JobStore, make_engine
 from hotset.store.engine import connected
 from hotset.store.migrate import pending
 from hotset_worker.decision_log import DecisionLog
@@ -77,7 +77,8 @@ class GpuWorker:
             url, application=f"hotset-worker {name}", pool_size=self.gpu.slots + 3, answer_s=limit_s
         )
         self._meet_database()
-        store = JobStore(self._engine, scale=settings.scale)
+        cipher = Cipher.of(settings.encryption_keys)
+        store = JobStore(self._engine, scale=settings.scale, cipher=cipher)
         # Leases are renewed over a connection of their own, which is given up while another one can still be in time.
         self._beats = make_engine(
             url,
@@ -129,7 +130,7 @@ class GpuWorker:
             digest=self.owner.revisions.of,
         )
         self._heartbeat = Heartbeat(
-            JobStore(self._beats, scale=settings.scale),
+            JobStore(self._beats, scale=settings.scale, cipher=cipher),
             self.runs,
             worker=name,
             every_s=settings.heartbeat_s,

@@ -97,14 +97,13 @@ def show(id: Id, tenant: OneTenant = None, as_json: AsJson = False) -> None:
 
     with Client(tenant=tenant) as client:
         view = client.message(id)
-    facts = {**_as_object(view), "body": view.body}
+    facts = _as_object(view)
     if as_json:
-        print_json(facts)
+        print_json({**facts, "body": view.body, "unreadable": view.unreadable})
         return
-    body = facts.pop("body")
     rows = [(name, value) for name, value in facts.items() if value is not None and name != "id"]
     typer.echo(table(("message", str(view.id)), rows))
-    typer.echo("\n" + json.dumps(body, ensure_ascii=False, indent=2))
+    typer.echo("\n" + (view.unreadable or json.dumps(view.body, ensure_ascii=False, indent=2)))
 
 
 def send(
@@ -175,16 +174,27 @@ def read(
     from itertools import islice
 
     from hotset.client import Client
+    from hotset.errors import CannotDecrypt
 
+    unreadable = False
     with Client(tenant=tenant) as client, client.inbox(agent, timeout=wait) as inbox:
         for msg in islice(inbox, limit):
+            try:
+                body = msg.body
+            except CannotDecrypt as e:
+                # Left to its lease: who has the key gets it then.
+                note(str(e))
+                unreadable = True
+                continue
             if as_json:
                 facts = {"id": msg.id, "from": msg.from_, "to": msg.to, "topic": msg.topic, "job": msg.job}
-                print_json({**facts, "sent_at": msg.sent_at, "attempts": msg.attempts, "body": msg.body})
+                print_json({**facts, "sent_at": msg.sent_at, "attempts": msg.attempts, "body": body})
             else:
-                typer.echo(f"{msg.id}  from {msg.from_ or '-'}\n{json.dumps(msg.body, ensure_ascii=False)}")
+                typer.echo(f"{msg.id}  from {msg.from_ or '-'}\n{json.dumps(body, ensure_ascii=False)}")
             sys.stdout.flush()
             msg.ack()
+    if unreadable:
+        raise typer.Exit(1)
 
 
 def subscribe(

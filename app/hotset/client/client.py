@@ -44,7 +44,7 @@ from hotset.jobs.limits import Limits
 from hotset.limits_file import read_limits
 from hotset.messaging import MessageStore
 from hotset.settings import Settings, load_settings
-from hotset.store import Ended, JobStore, make_engine
+from hotset.store import Cipher, Ended, JobStore, make_engine
 from hotset.store.waiting import glance
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Client(Submitting, Operating, Messaging, Remembering):
             if self.settings.limits
             else Limits()
         )
+        self._cipher = Cipher.of(self.settings.encryption_keys)
         self._inherited: list[object] = []
         self._connecting = threading.Lock()
         self._connect()
@@ -92,8 +93,10 @@ class Client(Submitting, Operating, Messaging, Remembering):
         # Marks that a crash may lose: the relay would publish again, which is harmless.
         relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False, answer_s=limit_s)
         self._engines = (engine, relaxed)
-        self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed)
-        self._messages = MessageStore(engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed)
+        self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed, cipher=self._cipher)
+        self._messages = MessageStore(
+            engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed, cipher=self._cipher
+        )
         self._to_wake = {}
         self._lanes = Lanes(settings.broker_url.get_secret_value())
         self._listener = Listener(

@@ -39,7 +39,9 @@ class Received:
 
     @property
     def body(self) -> Any:
-        """JSON: texts, numbers, lists, objects."""
+        """JSON: texts, numbers, lists, objects. Raises CannotDecrypt."""
+        if self._delivery.unreadable is not None:
+            raise self._delivery.unreadable
         return self._delivery.body
 
     @property

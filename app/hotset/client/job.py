@@ -34,7 +34,7 @@ class Handle:
         """Why it ended without a result, once that is known here (after `result`, `view`, or from `as_completed`)."""
         if self._trouble is not None:
             return str(self._trouble)
-        if self._ended is None or self._ended.state is State.SUCCEEDED:
+        if self._ended is None or (self._ended.state is State.SUCCEEDED and self._ended.error is None):
             return None
         return self._ended.error or f"it ended as {self._ended.state}"
 
@@ -89,7 +89,7 @@ class Job(Handle):
     def result(self, timeout: float | None = None) -> JobResult:
         """Wait for the result, at most `timeout` wall seconds.
 
-        Raises ResultTimeout (the job goes on), or JobFailed when the job ended without a result.
+        Raises ResultTimeout (the job goes on), JobFailed when the job ended without a result, or CannotDecrypt.
         """
         return run(waiting.result(self._client, self, timeout))
 

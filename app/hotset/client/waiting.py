@@ -10,7 +10,7 @@ from uuid import UUID
 from hotset.client.news import Ended, Trouble
 from hotset.client.progress import Progress, swaps_now
 from hotset.client.steps import Box, Call, Give, Plan, Take, is_over, sooner, until_after
-from hotset.errors import HotsetError, JobFailed, ResultTimeout, UnknownJob
+from hotset.errors import CannotDecrypt, HotsetError, JobFailed, ResultTimeout, UnknownJob
 from hotset.jobs import JobResult, JobView, State
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def as_completed(client: Client, jobs: Iterable[H], *, timeout: float | None, pr
 
 
 def result_of(job: Waited) -> JobResult:
-    """What an ended job came to. Raises JobFailed, or UnknownJob when it is gone."""
+    """What an ended job came to. Raises JobFailed, CannotDecrypt, or UnknownJob when it is gone."""
     view = job._ended
     if job._trouble is not None:
         raise job._trouble
@@ -90,6 +90,8 @@ def result_of(job: Waited) -> JobResult:
         raise UnknownJob(job._id)
     if view.state is State.SUCCEEDED and view.result is not None:
         return view.result
+    if view.state is State.SUCCEEDED and view.error_kind == CannotDecrypt.__name__:
+        raise CannotDecrypt(f"The result of job {view.id}")
     why = f": {view.error}" if view.error else "."
     raise JobFailed(
         f"Job {view.id} ended as {view.state}{why}",

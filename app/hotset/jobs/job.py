@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from hotset.errors import HotsetError
 from hotset.jobs.priorities import Priority
 from hotset.jobs.states import State
 
@@ -105,6 +106,8 @@ class Attempt:
     stream: bool
     flow: UUID | None = None
     spec: Mapping[str, Any] | None = None
+    #: Why it cannot be run at all: its prompt is not to be read here, and stands empty above.
+    unreadable: HotsetError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class JobView:
 
     `released_at`: when the last job that it depended on succeeded; its wait counts from there, and its deadline.
     `step` is its number in the flow. `suspect`: a worker died while it ran; it runs alone. `crashes` counts the deaths
-    in which it was alone.
+    in which it was alone. A result that cannot be decrypted here is none; `error` says so.
     """
 
     id: UUID

@@ -12,11 +12,13 @@ from uuid import UUID
 
 from uuid_utils.compat import uuid7
 
-from hotset.errors import InvalidMessage
+from hotset.errors import CannotDecrypt, InvalidMessage
 
 LONGEST_NAME = 200
 LONGEST_KEY = 500
 LONGEST_REASON = 2000
+#: Bytes that the table takes of a body.
+LARGEST_BODY = 1_048_576
 #: Lists and objects within each other that a body may have.
 DEEPEST = 32
 
@@ -43,7 +45,10 @@ class NewMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message under a lease: the right to handle it, until the lease ends. `attempts` counts this delivery, too."""
+    """A message under a lease: the right to handle it, until the lease ends. `attempts` counts this delivery, too.
+
+    `unreadable`: why its body, which is None then, cannot be read here.
+    """
 
     id: UUID
     sender: str
@@ -54,6 +59,7 @@ class Delivery:
     attempts: int
     sent_at: datetime
     lease: UUID
+    unreadable: CannotDecrypt | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +75,8 @@ class Claimed:
 class MessageView:
     """A message as its tenant sees it. `state`: waiting, delayed (its back-off), leased, handled or dead.
 
-    `reason`: why it was refused the last time. `body` is read for one message only, not for lists.
+    `reason`: why it was refused the last time. `body` is read for one message only, not for lists; `unreadable`: why it
+    cannot be. `bytes`: of the body as it is kept.
     """
 
     id: UUID
@@ -86,6 +93,7 @@ class MessageView:
     job: UUID | None
     bytes: int
     body: Any = None
+    unreadable: str | None = None
 
 
 def new_message(

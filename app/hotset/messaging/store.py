@@ -10,13 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row
 
-from hotset.errors import IdempotencyConflict, InvalidMessage, LeaseLost
-from hotset.messaging.message import Claimed, Delivery, MessageView, NewMessage
+from hotset.errors import CannotDecrypt, IdempotencyConflict, InvalidMessage, LeaseLost
+from hotset.messaging.message import LARGEST_BODY, Claimed, Delivery, MessageView, NewMessage
+from hotset.store.cipher import Cipher
 from hotset.store.engine import connected, rows, sql
 
 #: Wall seconds: the back-off of a refused message doubles from the first to the longest.
@@ -29,10 +31,20 @@ _BATCH = 500
 
 class MessageStore:
     """The messages of one tenant. `relaxed`: an engine whose commits a crash of the database may lose, for leases: one
-    that was lost is drawn again, and the old one acknowledges nothing."""
+    that was lost is drawn again, and the old one acknowledges nothing. `cipher`: bodies pass through it, on their way
+    into the table and out of it."""
 
-    def __init__(self, engine: Engine, *, tenant: str, actor: str, relaxed: Engine | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        tenant: str,
+        actor: str,
+        relaxed: Engine | None = None,
+        cipher: Cipher | None = None,
+    ) -> None:
         self.engine = engine
+        self._cipher = cipher or Cipher()
         self.tenant = tenant
         self._actor = actor
         self._relaxed = relaxed or engine
@@ -45,7 +57,7 @@ class MessageStore:
         A key that exists with the same content gives the id of what was sent then; with another it raises
         IdempotencyConflict and nothing is sent.
         """
-        document = json.dumps([_row(place, m) for place, m in enumerate(messages)], separators=(",", ":"))
+        document = json.dumps([self._row(place, m) for place, m in enumerate(messages)], separators=(",", ":"))
         parameters = {"tenant": self.tenant, "rows": document}
         if within is None and all(m.key is None for m in messages):
             self._rows("send", parameters)
@@ -62,10 +74,10 @@ class MessageStore:
             "sender": message.sender,
             "topic": message.topic,
             "id": message.id,
-            "body": message.body,
+            "body": self._kept(message),
             "job": message.job,
             "key": message.key,
-            "body_hash": message.body_hash,
+            "body_hash": self._cipher.digests(message.body_hash)[0],
             "max_deliveries": message.max_deliveries,
         }
         with self._transaction(within) as connection:
@@ -79,7 +91,7 @@ class MessageStore:
     def _sent_before(self, connection: Connection, message: NewMessage) -> Row[Any]:
         parameters = {"tenant": self.tenant, "sender": message.sender, "key": message.key}
         known = connection.exec_driver_sql(_sql("keys"), parameters).one()
-        if known.hash != message.body_hash:
+        if known.hash not in self._cipher.digests(message.body_hash):
             raise IdempotencyConflict(
                 f"The key {message.key!r} of sender {message.sender!r} belongs to message {known.message}, "
                 "which said something else.",
@@ -101,10 +113,13 @@ class MessageStore:
         }
         found = rows(self._relaxed, "claim", parameters, room=_ROOM)
         *given, last = found
-        deliveries = (
-            Delivery(r.id, r.sender, recipient, r.topic, r.body, r.job, r.attempts, r.sent_at, r.lease) for r in given
+        return Claimed(tuple(self._delivery(r, recipient) for r in given), more=last.more, again_in_s=last.in_s)
+
+    def _delivery(self, r: Row[Any], recipient: str) -> Delivery:
+        body, unreadable = self._said(r)
+        return Delivery(
+            r.id, r.sender, recipient, r.topic, body, r.job, r.attempts, r.sent_at, r.lease, unreadable=unreadable
         )
-        return Claimed(tuple(deliveries), more=last.more, again_in_s=last.in_s)
 
     def ack(self, delivery: Delivery, within: Connection | None = None) -> None:
         """It is handled. `within`: if that connection's transaction commits. Raises LeaseLost."""
@@ -215,7 +230,10 @@ class MessageStore:
     def get(self, message_id: UUID) -> MessageView | None:
         """The message with its body; None: the tenant has none of that id (any more)."""
         row = self._one(message_id)
-        return None if row is None else _view(row)
+        if row is None:
+            return None
+        body, unreadable = self._said(row)
+        return replace(_view(row), body=body, unreadable=None if unreadable is None else str(unreadable))
 
     def replay(self, ids: Collection[UUID] | None, *, recipient: str | None = None) -> list[tuple[UUID, str]]:
         """Dead letters wait again, as if sent now: (id, recipient) of each. All of them, unless ids are given."""
@@ -240,6 +258,41 @@ class MessageStore:
         return found[0] if found else None
 
     # ---- how -------------------------------------------------------------------------------------------------
+
+    def _row(self, place: int, message: NewMessage) -> dict[str, Any]:
+        return {
+            "place": place,
+            "id": str(message.id),
+            "sender": message.sender,
+            "recipient": message.recipient,
+            "topic": message.topic,
+            "body": self._kept(message),
+            "job": None if message.job is None else str(message.job),
+            "max_deliveries": message.max_deliveries,
+            "key": message.key,
+            "body_hash": None if message.key is None else self._cipher.digests(message.body_hash)[0],
+        }
+
+    def _kept(self, message: NewMessage) -> str:
+        body = self._cipher.encrypt_json(message.body)
+        if len(body.encode()) > LARGEST_BODY:
+            raise InvalidMessage(
+                f"The body has {len(body):,} bytes once it is encrypted, over the limit of {LARGEST_BODY:,}.",
+                remedy="Send where it can be found (a job's id, say).",
+            )
+        return body
+
+    def _said(self, r: Row[Any]) -> tuple[Any, CannotDecrypt | None]:
+        """The body of a message; or None, and why it cannot be read here."""
+        what = f"Message {r.id}"
+        try:
+            body = self._cipher.decrypt_json(r.body, what)
+            if r.id == r.job and isinstance(body, Mapping) and isinstance(body.get("text"), str):
+                # A job's answer: Postgres copied it from the result, as it is kept there.
+                body = {**body, "text": self._cipher.decrypt(body["text"], what, cut="cut" in body)}
+            return body, None
+        except CannotDecrypt as e:
+            return None, e
 
     def _rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
         return rows(self.engine, name, parameters, room=_ROOM)
@@ -280,21 +333,6 @@ def _sql(name: str) -> str:
     return sql(name, _ROOM)
 
 
-def _row(place: int, message: NewMessage) -> dict[str, Any]:
-    return {
-        "place": place,
-        "id": str(message.id),
-        "sender": message.sender,
-        "recipient": message.recipient,
-        "topic": message.topic,
-        "body": message.body,
-        "job": None if message.job is None else str(message.job),
-        "max_deliveries": message.max_deliveries,
-        "key": message.key,
-        "body_hash": None if message.key is None else message.body_hash,
-    }
-
-
 def _held(deliveries: Sequence[Delivery]) -> dict[str, Any]:
     return {"ids": [d.id for d in deliveries], "leases": [d.lease for d in deliveries]}
 
@@ -314,5 +352,4 @@ def _view(r: Row[Any]) -> MessageView:
         reason=r.reason,
         job=r.job,
         bytes=r.bytes,
-        body=getattr(r, "body", None),
     )

@@ -73,19 +73,19 @@ def accept(store: JobStore, flow: NewFlow, *, actor: str, room: Sequence[Demand]
     An idempotency key that exists with the same body gives the flow accepted before, and no jobs. Raises
     IdempotencyConflict when the body is another, RateLimited when `room` (limits on open jobs) is lacking.
     """
-    digest = _digest(flow)
+    digests = store.cipher.digests(_digest(flow))
     document = {
         "id": flow.id,
         "tenant": flow.tenant,
         "shape": json.dumps(flow.shape),
         "key": flow.idempotency_key,
-        "hash": digest,
+        "hash": digests[0],
     }
     with connected(store.engine) as connection:
         connection = connection.execution_options(isolation_level="READ COMMITTED")
         with connection.begin():
             if not connection.exec_driver_sql(sql("flow_accept"), document).all():
-                return _same(connection, flow, digest), []
+                return _same(connection, flow, digests), []
             check_room(connection, room)
             accepted = store.accept_within(connection, flow.jobs, actor=actor)
             _depend(connection, {job.id: job.depends_on for job in flow.jobs})
@@ -143,8 +143,11 @@ def released(store: JobStore, job_id: UUID) -> list[Routing]:
 
 
 def answers(store: JobStore, job_id: UUID) -> list[tuple[UUID, str, str | None]]:
-    """Job, agent and text of what the job depended on, in order; no text: its result is gone."""
-    return [(r.id, r.agent, r.text) for r in rows(store.engine, "answers", {"id": job_id})]
+    """Job, agent and text of what the job depended on, in order; no text: its result is gone. Raises CannotDecrypt."""
+    return [
+        (r.id, r.agent, None if r.text is None else store.cipher.decrypt(r.text, f"The result of job {r.id}"))
+        for r in rows(store.engine, "answers", {"id": job_id})
+    ]
 
 
 def routing(r: Any) -> Routing:
@@ -289,14 +292,14 @@ def _job(connection: Connection, job: UUID, tenant: str) -> Any:
     return found
 
 
-def _same(connection: Connection, flow: NewFlow, digest: str) -> UUID:
+def _same(connection: Connection, flow: NewFlow, digests: Sequence[str]) -> UUID:
     query = (
         "SELECT id, encode(body_hash, 'hex') AS hash FROM flows"
         " WHERE id = %(id)s OR (tenant = %(tenant)s AND idempotency_key = %(key)s) LIMIT 1"
     )
     there = {"id": flow.id, "tenant": flow.tenant, "key": flow.idempotency_key}
     row = connection.exec_driver_sql(query, there).one()
-    if row.hash == digest:
+    if row.hash in digests:
         found: UUID = row.id
         return found
     raise IdempotencyConflict(

@@ -12,13 +12,14 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, Row, func, select
+from sqlalchemy import Connection, Engine, Row, RowMapping, func, select
 from sqlalchemy.exc import DataError
 
-from hotset.errors import IdempotencyConflict, InvalidJob
+from hotset.errors import CannotDecrypt, IdempotencyConflict, InvalidJob
 from hotset.jobs import OPEN, Attempt, JobResult, JobView, NewJob, Outcome, Priority, Routing, State
 from hotset.jobs.limits import Demand
 from hotset.store import tables
+from hotset.store.cipher import Cipher
 from hotset.store.depth import check_room
 from hotset.store.engine import connected, execute, rows, sql, undisturbed
 from hotset.store.revisions import require
@@ -54,10 +55,16 @@ class Finished:
 
 
 class JobStore:
-    """Durations in jobs are model seconds; `scale` (wall seconds per model second) turns them into times of day."""
+    """Durations in jobs are model seconds; `scale` (wall seconds per model second) turns them into times of day.
 
-    def __init__(self, engine: Engine, *, scale: float = 1.0, relaxed: Engine | None = None) -> None:
+    `cipher`: what was said passes through it, on its way into the tables and out of them.
+    """
+
+    def __init__(
+        self, engine: Engine, *, scale: float = 1.0, relaxed: Engine | None = None, cipher: Cipher | None = None
+    ) -> None:
         self.engine = engine
+        self.cipher = cipher or Cipher()
         self.scale = scale
         # For marks whose loss in a crash of the machine costs a second publication and nothing else.
         self._relaxed = relaxed or engine
@@ -74,8 +81,8 @@ class JobStore:
         if any(job.send_to is not None for job in jobs):
             with connected(self.engine):
                 require(self.engine, "0008", "`send_to`")
-        hashes = {job.id: body_hash(job) for job in jobs}
-        document = json.dumps([self._row(job, hashes[job.id]) for job in jobs], separators=(",", ":"))
+        hashes = {job.id: self.cipher.digests(body_hash(job)) for job in jobs}
+        document = json.dumps([self._row(job, hashes[job.id][0]) for job in jobs], separators=(",", ":"))
         parameters = {"rows": document, "actor": actor}
         if not room and all(job.idempotency_key is None for job in jobs) and len(hashes) == len(jobs):
             with _storable():
@@ -96,7 +103,9 @@ class JobStore:
 
     def accept_within(self, connection: Connection, jobs: Sequence[NewJob], *, actor: str) -> list[Accepted]:
         """Accept new jobs without idempotency keys as a part of the caller's transaction."""
-        document = json.dumps([self._row(job, body_hash(job)) for job in jobs], separators=(",", ":"))
+        document = json.dumps(
+            [self._row(job, self.cipher.digests(body_hash(job))[0]) for job in jobs], separators=(",", ":")
+        )
         found = connection.exec_driver_sql(sql("accept"), {"rows": document, "actor": actor}).all()
         new = {r.id: r for r in found}
         return [_accepted(job, new[job.id]) for job in jobs]
@@ -114,7 +123,7 @@ class JobStore:
             "agent": job.agent,
             "queue": job.queue,
             "priority": int(job.priority),
-            "prompt": job.prompt,
+            "prompt": self.cipher.encrypt(job.prompt),
             "options": dict(job.options),
             "metadata": dict(job.metadata),
             "idempotency_key": job.idempotency_key,
@@ -129,7 +138,7 @@ class JobStore:
             "max_retries": job.max_retries,
         }
         if job.spec is not None:
-            row["spec"] = dict(job.spec)
+            row["spec"] = json.loads(self.cipher.encrypt_json(json.dumps(dict(job.spec))))
         if job.send_to is not None:
             row["send_to"] = job.send_to
         if job.flow is not None:
@@ -165,13 +174,19 @@ class JobStore:
         if not found:
             return None
         r = found[0]
+        what = f"The prompt of job {r.id}"
+        unreadable: CannotDecrypt | None = None
+        try:
+            prompt, spec = self.cipher.decrypt(r.prompt, what), self.cipher.decrypt_json(r.spec, what)
+        except CannotDecrypt as e:
+            prompt, spec, unreadable = "", None, e
         return Attempt(
             id=r.id,
             number=r.attempt,
             agent=r.agent,
             queue=r.queue,
             tenant=r.tenant,
-            prompt=r.prompt,
+            prompt=prompt,
             options=r.options,
             run_timeout_s=r.run_timeout_s,
             max_retries=r.max_retries,
@@ -182,7 +197,8 @@ class JobStore:
             reply_to=r.reply_to,
             stream=r.stream,
             flow=r.flow,
-            spec=r.spec,
+            spec=spec,
+            unreadable=unreadable,
         )
 
     def renew(self, held: Mapping[UUID, int], *, lease_s: float) -> dict[UUID, str | None]:
@@ -206,8 +222,8 @@ class JobStore:
             "attempt": attempt,
             "state": str(outcome.state),
             # Postgres has no NUL in text; a model that prints one must not cost its job.
-            "text": outcome.text.replace("\x00", "\ufffd"),
-            "thinking": outcome.thinking.replace("\x00", "\ufffd"),
+            "text": self.cipher.encrypt(outcome.text.replace("\x00", "\ufffd")),
+            "thinking": self.cipher.encrypt(outcome.thinking.replace("\x00", "\ufffd")),
             "model": outcome.model,
             "simulated": outcome.simulated,
             "usage": json.dumps(dict(outcome.usage)),
@@ -300,7 +316,7 @@ class JobStore:
         m = row._mapping
         started, finished = m["started_at"], m["finished_at"]
         ready = m["released_at"] or m["arrived_at"]
-        has_result = m.get("r_attempt") is not None
+        result, unreadable = self._result(m)
         return JobView(
             id=m["id"],
             state=State(m["state"]),
@@ -320,24 +336,26 @@ class JobStore:
             worker=m["worker"],
             wait_s=None if started is None else (started - ready).total_seconds() / self.scale,
             run_s=None if started is None or finished is None else (finished - started).total_seconds() / self.scale,
-            error_kind=m["error_kind"],
-            error=m["error"],
+            error_kind=m["error_kind"] if unreadable is None else unreadable.kind,
+            error=m["error"] if unreadable is None else str(unreadable),
             metadata=m["metadata"],
             replay_of=m["replay_of"],
-            result=JobResult(
-                text=m["r_text"],
-                thinking=m["r_thinking"],
-                model=m["r_model"],
-                simulated=m["r_simulated"],
-                usage=m["r_usage"],
-                timings=m["r_timings"],
-            )
-            if has_result
-            else None,
+            result=result,
             flow=m["flow"],
             step=m["step"],
             released_at=m["released_at"],
         )
+
+    def _result(self, m: RowMapping) -> tuple[JobResult | None, CannotDecrypt | None]:
+        """None twice: the row has no result. An error, where others are listed with it, must not cost them theirs."""
+        if m.get("r_attempt") is None:
+            return None, None
+        what = f"The result of job {m['id']}"
+        try:
+            text, thinking = (self.cipher.decrypt(m[name], what) for name in ("r_text", "r_thinking"))
+        except CannotDecrypt as e:
+            return None, e
+        return JobResult(text, thinking, m["r_model"], m["r_simulated"], m["r_usage"], m["r_timings"]), None
 
 
 def body_hash(job: NewJob) -> str:
@@ -369,9 +387,9 @@ def _accepted(job: NewJob, row: Row[Any]) -> Accepted:
     )
 
 
-def _same(job: NewJob, digest: str, known: Mapping[tuple[str, str], tuple[UUID, str]]) -> UUID:
+def _same(job: NewJob, digests: Sequence[str], known: Mapping[tuple[str, str], tuple[UUID, str]]) -> UUID:
     found, was = known[job.tenant, job.idempotency_key or str(job.id)]
-    if was == digest:
+    if was in digests:
         return found
     raise IdempotencyConflict(
         f"The idempotency key {job.idempotency_key or job.id!r} of tenant {job.tenant!r} belongs to job {found}, "

@@ -88,7 +88,9 @@ def _ended_before(tools: Tools, job_id: UUID, delivery: Delivery) -> Ended | Non
     if view is None or not view.state.terminal:
         return None
     text, usage = (view.result.text, view.result.usage) if view.result is not None else ("", {})
-    return Ended(view.state, text, usage.get("output_tokens", 0), view.error_kind, view.error, links=delivery.links)
+    # An answer that cannot be decrypted here is no answer that links could go on with.
+    state = State.FAILED if view.state is State.SUCCEEDED and view.result is None else view.state
+    return Ended(state, text, usage.get("output_tokens", 0), view.error_kind, view.error, links=delivery.links)
 
 
 def _hand_back(tools: Tools, attempt: Attempt, run: ActiveRun) -> None:

@@ -14,8 +14,11 @@ from hotset_worker.run_job.tools import Tools
 def prepare(tools: Tools, attempt: Attempt) -> Prompt:
     """The agent's system prompt and parameters, and the answers that the prompt asks for.
 
-    Raises UnknownAgent or UnknownModel: this fleet cannot run the job; InvalidJob: the answers make it too long.
+    Raises UnknownAgent or UnknownModel: this fleet cannot run the job; InvalidJob: the answers make it too long;
+    CannotDecrypt: this worker has not the key to what was asked, or to an answer.
     """
+    if attempt.unreadable is not None:
+        raise attempt.unreadable
     agent = _agent(tools, attempt)
     queue = tools.fleet.queues.get(attempt.queue)
     if queue is None:

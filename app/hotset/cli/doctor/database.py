@@ -1,4 +1,5 @@
-"""Postgres: does it answer, has it our tables (and the memory's), does a commit last, are connections left."""
+"""Postgres: does it answer, has it our tables (and the memory's), does a commit last, are connections left, and can
+what is encrypted in it be read."""
 
 from __future__ import annotations
 
@@ -9,9 +10,11 @@ from sqlalchemy import Connection, make_url
 
 from hotset.cli.doctor.finding import Finding, failed, ok, skipped, warning
 from hotset.cli.doctor.world import World
+from hotset.errors import CannotDecrypt, InvalidSettings
 from hotset.memory import setup as memory
 from hotset.memory.session import ROLE
-from hotset.store import make_engine
+from hotset.store import Cipher, make_engine
+from hotset.store.cipher import ENCRYPTED
 from hotset.store.engine import connected
 from hotset.store.migrate import pending
 
@@ -19,6 +22,12 @@ from hotset.store.migrate import pending
 _OLDEST = 15
 #: Connections that a worker's pool may open beside two for each slot and three for its upkeep, and those of clients.
 _CLIENTS = 20
+#: Jobs among which an encrypted one is looked for: by their index, since nobody waits for a scan of millions.
+_NEWEST = 1000
+_NEWEST_ENCRYPTED = """
+SELECT id, prompt FROM (SELECT id, prompt FROM jobs ORDER BY id DESC LIMIT %(newest)s) AS jobs
+WHERE starts_with(prompt, %(begins)s) ORDER BY id DESC LIMIT 1
+"""
 
 
 def check_database(world: World) -> Iterator[Finding]:
@@ -33,6 +42,7 @@ def check_database(world: World) -> Iterator[Finding]:
             yield _memory(connection)
             yield from _durability(connection)
             yield _connections(connection, world)
+            yield _encryption(connection, world)
     finally:
         engine.dispose()
 
@@ -115,6 +125,28 @@ def _connections(connection: Connection, world: World) -> Finding:
     if needed > allowed:
         return warning(name, shown, f"Raise max_connections to {needed + allowed // 10} or more.")
     return ok(name, shown)
+
+
+def _encryption(connection: Connection, world: World) -> Finding:
+    name = "database.encryption"
+    try:
+        cipher = Cipher.of(world.settings.encryption_keys)
+    except InvalidSettings as e:
+        return failed(name, e.message, e.remedy)
+    if pending(connection).missing:
+        return skipped(name, "the database's tables are not those of this hotset")
+    newest = connection.exec_driver_sql(_NEWEST_ENCRYPTED, {"begins": ENCRYPTED, "newest": _NEWEST}).one_or_none()
+    if newest is not None:
+        try:
+            cipher.decrypt(newest.prompt, f"The prompt of job {newest.id}, the newest that is encrypted,")
+        except CannotDecrypt as e:
+            return failed(name, e.message, "Set HOTSET_ENCRYPTION_KEYS to all keys in use, here and for each worker.")
+    keys = f"{cipher.keys} key{'s' * (cipher.keys > 1)}"
+    if newest is not None:
+        return ok(name, f"{keys}, and what is encrypted opens (job {newest.id})")
+    if cipher.keys:
+        return ok(name, f"{keys}; of the newest {_NEWEST:,} jobs none is encrypted yet")
+    return skipped(name, "no encryption_keys are set: prompts and answers are in the clear")
 
 
 def _setting(connection: Connection, name: str) -> Any:

@@ -19,7 +19,7 @@ from hotset.broker import Lanes
 from hotset.client import Client
 from hotset.jobs import NewJob, Routing
 from hotset.settings import load_settings
-from hotset.store import JobStore, make_engine, upkeep
+from hotset.store import Cipher, JobStore, make_engine, upkeep
 from hotset.store.engine import connected
 
 _AGENT, _QUEUE = "log-aggregator-loki", "tinyllama"
@@ -35,10 +35,11 @@ def main(how: str, jobs: int) -> None:
     engine = make_engine(settings.database_url.get_secret_value(), application="hotset-submitter", pool_size=1)
     if how == "rolled-back":
         rows = [NewJob(id=uuid7(), agent=_AGENT, queue=_QUEUE, prompt="never") for _ in range(jobs)]
+        store = JobStore(engine, cipher=Cipher.of(settings.encryption_keys))
         with connected(engine) as connection:
             connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
-                JobStore(engine).accept_within(connection, rows, actor="submitter")
+                store.accept_within(connection, rows, actor="submitter")
                 time.sleep(_FOREVER_S)
     lanes = Lanes(settings.broker_url.get_secret_value())
 
