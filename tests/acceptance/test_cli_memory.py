@@ -73,3 +73,20 @@ def test_a_day_with_what_agents_remember(hotset: Hotset, stack: Stack) -> None:
     actions = [a["action"] for a in json.loads(hotset("audit", "list", "--json").stdout)]
     assert {"memory-forgotten", "memory-demoted", "memory-drill", "memory-restored", "memory-erased"} <= {*actions}
     assert "refund" not in hotset("audit", "list", "--json").stdout
+
+
+def test_an_agent_is_told_what_is_remembered_and_its_answer_is_kept(hotset: Hotset, stack: Stack) -> None:
+    stack.fleet().worker()
+    assert hotset("memory", "remember", "Acme's refund window is 30 days.", *SHOP).returncode == 0
+    asked = ("log-aggregator-loki", "How long is Acme's refund window?")
+    done = hotset("run", *asked, "--recall", "3", "--recall-from", SHOP[1], "--remember", SHOP[1], "--json")
+    assert done.returncode == 0, done.stderr
+    view = json.loads(done.stdout)
+    with psycopg.connect(stack.env["HOTSET_DATABASE_URL"]) as connection:
+        (prompt,) = connection.execute("SELECT prompt FROM jobs WHERE id = %s", (view["id"],)).fetchone() or ("",)
+        rows = connection.execute("SELECT said_by, source->>'job' FROM memories WHERE source ? 'job'").fetchall()
+    assert prompt.startswith("What is remembered:\n- Acme's refund window is 30 days.") and prompt.endswith(asked[1])
+    assert set(rows) == {("log-aggregator-loki", view["id"])}
+    assert "Remembered in project:shop" in done.stderr
+    refused = hotset("run", *asked, "--recall", "3", "--key", "once")
+    assert refused.returncode == 2 and "idempotency" in refused.stderr

@@ -32,6 +32,13 @@ def run(
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", help="Of the model, such as -o temperature=0.2; repeatable.")
     ] = None,
+    recall: Annotated[
+        int, typer.Option(help="Put so many relevant memories before the prompt, of the agent and the tenant.", min=0)
+    ] = 0,
+    recall_from: Annotated[
+        list[str] | None, typer.Option(metavar="SCOPE", help="Of these scopes instead; repeatable.")
+    ] = None,
+    remember: Annotated[str | None, typer.Option(metavar="SCOPE", help="Keep the answer in this memory.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask an agent; its words are printed as they come, figures follow on standard error.
@@ -41,6 +48,7 @@ def run(
     \b
     Example:  hotset run senior-backend-developer "Write a health check for our API."
               git diff | hotset run code-reviewer - --priority high
+              hotset run qa-team-lead "Answer the mail." --recall 5 --remember project:acme
     """
     from hotset.client import Client
 
@@ -57,6 +65,8 @@ def run(
             options=_options(option or []),
             idempotency_key=key,
             stream=True,
+            recall=recall,
+            recall_from=recall_from or (),
         )
         load_s = None
         try:
@@ -65,6 +75,8 @@ def run(
             if not as_json:
                 load_s = _print_words(job, timeout)
             result = job.result(timeout)
+            if remember is not None:
+                note(f"Remembered in {remember}: {client.memory(remember).remember_answer(job.id)}")
         except KeyboardInterrupt:
             note(f"\nJob {job.id} goes on. Its answer: hotset jobs show ID. To stop it: hotset jobs cancel ID.")
             raise

@@ -212,6 +212,7 @@ class AsyncScope:
 
     remember = _awaited(Scope.remember)
     remember_many = _awaited(Scope.remember_many)
+    remember_answer = _awaited(Scope.remember_answer)
     search = _awaited(Scope.search)
     history = _awaited(Scope.history)
     forget = _awaited(Scope.forget)

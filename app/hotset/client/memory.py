@@ -84,6 +84,37 @@ class Scope:
             raise InvalidMemory(f"A row is not what `remember` takes: {e}.") from e
         return self._room.remember_many(self._who, self.scope, new)
 
+    def remember_answer(
+        self,
+        job: str | UUID,
+        *,
+        ttl: str | float | None = None,
+        importance: float = 0.5,
+        pinned: bool = False,
+        tags: Sequence[str] = (),
+    ) -> UUID:
+        """Keep what a job answered, as said by its agent, true since its end; the job is its source.
+
+        The rest is as in `remember`. Raises UnknownJob, and InvalidMemory for a job without an answer, or one of more
+        than 20,000 characters.
+        """
+        view = self.client.job(job).view
+        if view.result is None or not view.result.text:
+            raise InvalidMemory(
+                f"Job {view.id} has no answer to remember: it is {view.state}.",
+                remedy="Wait for it: client.job(id).result().",
+            )
+        return self.remember(
+            view.result.text,
+            said_by=view.agent,
+            at=view.finished_at,
+            ttl=ttl,
+            importance=importance,
+            pinned=pinned,
+            tags=tags,
+            source={"job": str(view.id), "agent": view.agent},
+        )
+
     def search(
         self,
         query: str,

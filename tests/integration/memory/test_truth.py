@@ -6,10 +6,12 @@ from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
+from uuid_utils.compat import uuid7
 
 from hotset import Client
 from hotset.client.memory import Scope
-from hotset.errors import InvalidMemory
+from hotset.errors import InvalidMemory, UnknownJob
+from hotset.jobs import NewJob, Outcome, State
 
 PAST = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -92,6 +94,26 @@ def test_recall_puts_what_is_known_before_the_prompt(client: Client) -> None:
     assert prompt.startswith("What is remembered:\n- Acme's refund window is 14 days.")
     assert prompt.endswith("\n\nWhat is Acme's refund window?")
     assert client.recall("qa-team-lead", "Sing a song about trains.", 5) == "Sing a song about trains."
+
+
+def test_an_answer_is_remembered_as_its_agents_since_its_end_with_its_job(client: Client, memory: Scope) -> None:
+    store = client._store
+    job, waiting = (
+        NewJob(id=uuid7(), tenant="acme", agent="qa-team-lead", queue="qwen", prompt="How fast does Acme ship?")
+        for _ in range(2)
+    )
+    store.accept([job, waiting], actor="t")
+    assert store.claim(job.id, worker="w", lease_s=60) is not None
+    assert store.finish(job.id, 1, Outcome(State.SUCCEEDED, text="Acme ships within three days."), worker="w")
+    kept = memory.remember_answer(job.id, importance=0.9, tags=["shipping"])
+    (found,) = memory.search("How fast does Acme ship?", said_by="qa-team-lead", tags=["shipping"])
+    assert (found.id, found.text) == (kept, "Acme ships within three days.")
+    assert found.source == {"job": str(job.id), "agent": "qa-team-lead"}
+    assert found.valid_from == client.job(job.id).view.finished_at
+    with pytest.raises(InvalidMemory, match="no answer to remember: it is queued"):
+        memory.remember_answer(waiting.id)
+    with pytest.raises(UnknownJob):
+        memory.remember_answer(uuid7())
 
 
 def test_ids_are_uuids(memory: Scope) -> None:
