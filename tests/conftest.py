@@ -33,6 +33,7 @@ from sqlalchemy import Engine, make_url
 from hotset.embedded import Servers
 from hotset.errors import Unavailable
 from hotset.store import JobStore, make_engine
+from lengths import LENGTH
 from stack import Stack, running
 
 TESTS = Path(__file__).parent
@@ -74,7 +75,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
-        if item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_ROOMS:
+        short = LENGTH == "least" and item.get_closest_marker("always")
+        if not short and item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_ROOMS:
             item.add_marker(pytest.mark.slow)
 
 

@@ -10,13 +10,14 @@ import pytest
 
 from auditor import conserved
 from hotset.store import make_engine
+from lengths import FULL, always, by_length
 from stack import Stack, eventually
 
 LIGHT = "log-aggregator-loki"
-FULL = os.environ.get("HOTSET_CHAOS") == "full"
-JOBS = 120 if FULL else 12  # half of them are frozen in a run
+JOBS = by_length(4, 12, 120)  # half of them are frozen in a run
 
 
+@always
 @pytest.mark.timeout(1800 if FULL else 300)
 def test_what_wakes_up_too_late_commits_nothing_and_that_is_audited(stack: Stack) -> None:
     stack.env |= {"HOTSET_LEASE_S": "2", "HOTSET_HEARTBEAT_S": "0.5", "HOTSET_RELAY_AFTER_S": "0.5"}

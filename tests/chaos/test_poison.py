@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from uuid import UUID
 
@@ -12,10 +11,10 @@ import pytest
 from auditor import conserved
 from hotset.jobs import State
 from hotset.store import make_engine
+from lengths import FULL
 from stack import Stack, eventually
 
 LIGHT = "log-aggregator-loki"
-FULL = os.environ.get("HOTSET_CHAOS") == "full"
 JOBS, POISON = (1000, 10) if FULL else (60, 2)
 CRASHES = 3
 #: Wall seconds per model second. At full length a job runs for a second, and the start of a worker costs as much as a

@@ -30,9 +30,9 @@ from sqlalchemy import Engine, event
 from auditor import conserved
 from hotset.agents import load_registry
 from hotset.fleet_file import read_fleet
+from lengths import FULL
 from stack import Stack, eventually
 
-FULL = os.environ.get("HOTSET_CHAOS") == "full"
 LASTS_S, EVERY_S = (3600.0, 120.0) if FULL else (45.0, 12.0)
 CLIENTS = 131
 #: Means that a slope is drawn through: a minute each, of half an hour.

@@ -59,6 +59,9 @@ class Bench:
         eventually(lambda: self.ping(name), within_s=60, message=self.log)
         return process
 
+    def at_work(self) -> list[subprocess.Popen[bytes]]:
+        return [process for process in self._workers if process.poll() is None]
+
     def kill(self, process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGKILL) -> None:
         """SIGKILL strikes its whole group; any other signal the worker alone, as a supervisor's would."""
         if how is signal.SIGKILL:
@@ -72,9 +75,8 @@ class Bench:
             self.redis.client_kill_filter(_type=kind, skipme=True)
 
     def close(self) -> None:
-        for process in self._workers:
-            if process.poll() is None:
-                self.kill(process)
+        for process in self.at_work():
+            self.kill(process)
         self.lanes.close()
         self.redis.close()
         self.producer.close()
@@ -185,16 +187,14 @@ def test_what_runs_while_the_connections_are_cut_goes_on(at_work: Bench) -> None
 
 
 def test_what_a_dead_worker_held_comes_back_and_nothing_else(bench: Bench) -> None:
-    worker = bench.worker()
-    bench.redis.set("test:closed", 1)  # the worker of the other tests takes none of these
+    bench.worker()  # beside that of the other tests
+    bench.redis.set("test:closed", 1)
     sent = bench.send(6, seconds=1.0)
     eventually(lambda: bench.lanes.lengths([QUEUE])[QUEUE] == 6, within_s=20, message=bench.log)
     bench.redis.delete("test:closed")
     eventually(lambda: sum(bench.began()[name] for name in sent) >= 2, within_s=20, message=bench.log)
-    for process in bench._workers:
-        if process.poll() is None:
-            bench.kill(process)
-    assert worker.poll() is not None
+    for process in bench.at_work():
+        bench.kill(process)
     begun = {name for name in sent if bench.began()[name]}
     done = {name for name in sent if bench.ended()[name]}
     back = 0
@@ -214,10 +214,7 @@ def test_what_a_dead_worker_held_comes_back_and_nothing_else(bench: Bench) -> No
 
 
 def test_a_worker_that_is_told_to_stop_finishes_what_it_runs_and_takes_no_more(bench: Bench) -> None:
-    for process in bench._workers:
-        if process.poll() is None:
-            bench.kill(process)
-    worker = bench.worker()
+    (worker,) = bench.at_work()  # the one that took up what the dead one had left
     sent = bench.send(5, seconds=1.5)
     eventually(lambda: sum(bench.began()[name] for name in sent) == 2, within_s=20, message=bench.log)
     bench.kill(worker, signal.SIGTERM)

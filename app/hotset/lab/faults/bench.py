@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 
 from hotset.errors import UsageError
-from hotset.lab.faults import FAULTS, run_fault
+from hotset.lab.faults import FAULTS, Length, run_fault
 from hotset.lab.faults.hotset_side import Hotset
 from hotset.lab.faults.side import Side
 from hotset.lab.faults.stock_side import Stock
@@ -24,6 +24,7 @@ def measure(
     quick: bool = False,
 ) -> Iterator[Run]:
     """An arm for each fault and side: `1 hotset`, `1 celery`. `jobs`: a hundredth each of the fault's own load."""
+    length: Length = "quick" if quick else "full"
     asked = list(dict.fromkeys(fault)) or list(FAULTS)
     for number in asked:
         if number not in FAULTS:
@@ -36,7 +37,7 @@ def measure(
             sides: list[type[Side]] = [Hotset, *([Stock] if FAULTS[number].stock else [])]
             for side in sides:
                 figures = run_fault(
-                    number, side, stage, quick=quick, share=jobs / 100, say=lambda said: progress(f"  {said}")
+                    number, side, stage, length=length, share=jobs / 100, say=lambda said: progress(f"  {said}")
                 )
                 # Said at once: the other side may take an hour more.
                 progress(f"  {side.name}: {json.dumps(figures)}")
