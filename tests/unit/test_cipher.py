@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import hashlib
 import json
 import subprocess
@@ -10,7 +11,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from cryptography.fernet import Fernet
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
@@ -20,7 +20,8 @@ from hotset import load_settings
 from hotset.errors import CannotDecrypt, InvalidSettings
 from hotset.store.cipher import ENCRYPTED, Cipher
 
-OLD, NEW = Fernet.generate_key().decode(), Fernet.generate_key().decode()
+#: The same in each process: tests are named by them.
+OLD, NEW = (base64.urlsafe_b64encode(bytes([number]) * 32).decode() for number in (1, 2))
 PLAIN, OLDER, NEWER, BOTH = Cipher(), Cipher(OLD), Cipher(NEW), Cipher(NEW, OLD)
 
 BEGINNINGS = st.sampled_from(["", "hotset-encrypted:", "hotset-encrypted:0:", ENCRYPTED, f"{ENCRYPTED}1:", "gAAAA"])
