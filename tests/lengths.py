@@ -1,4 +1,4 @@
-"""How long the chaos tests are: HOTSET_CHAOS=least (seconds; what `make test` runs), quick (the default) or full."""
+"""How long the chaos tests are: HOTSET_TEST_CHAOS=least (seconds; what `make test` runs), quick (the default) or full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _LENGTHS: dict[str, Length] = {"least": "least", "quick": "quick", "full": "full"}
-LENGTH = _LENGTHS[os.environ.get("HOTSET_CHAOS", "quick")]
+LENGTH = _LENGTHS[os.environ.get("HOTSET_TEST_CHAOS", "quick")]
 FULL = LENGTH == "full"
 #: For the tests that have the shortest length, too: they are part of `make test`.
 always = pytest.mark.always

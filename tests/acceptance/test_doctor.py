@@ -81,7 +81,7 @@ def test_all_is_well_and_a_worker_that_differs_is_named(
     found = doctor()
     not_well = {name: check for name, check in found.items() if name != "ok" and check["status"] != "ok"}
     # A simulated GPU is said plainly; of three models one was loaded, the others are left alone.
-    assert set(not_well) == {"gpu0.server", "gpu0.rest"}, not_well
+    assert set(not_well) == {"gpu0.server", "gpu0.rest", "database.encryption"}, not_well
     assert found["ok"] is True and "SIMULATED" in found["gpu0.server"]["found"]
     assert "2 of 2" in found["gpu0.parallel"]["found"] and SMALL in found["gpu0.sizes"]["found"]
     assert f"{SMALL} + qwen2.5-coder:7b; deepseek-r1:8b alone" in found["gpu0.fit"]["found"]

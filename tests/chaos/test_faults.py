@@ -1,4 +1,4 @@
-"""What docs/reliability.md promises, broken on purpose: `make chaos`. HOTSET_CHAOS=full for the length of its table; in
+"""What docs/reliability.md promises, broken on purpose: `make chaos`. HOTSET_TEST_CHAOS=full for the length of its table; in
 seconds as a part of `make test`.
 
 The same code as `hotset bench faults`, which also does it to stock Celery: see `hotset.lab.faults`. Figures that name a
