@@ -1,4 +1,4 @@
-"""How long the chaos tests are: HOTSET_TEST_CHAOS=least (seconds; what `make test` runs), quick (the default) or full."""
+"""How long the chaos tests are: HOTSET_TEST_CHAOS=least (seconds, for `make test`), quick (the default) or full."""
 
 from __future__ import annotations
 

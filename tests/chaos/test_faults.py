@@ -1,5 +1,5 @@
-"""What docs/reliability.md promises, broken on purpose: `make chaos`. HOTSET_TEST_CHAOS=full for the length of its table; in
-seconds as a part of `make test`.
+"""What docs/reliability.md promises, broken on purpose: `make chaos`. HOTSET_TEST_CHAOS=full for the length of its
+table; in seconds as a part of `make test`.
 
 The same code as `hotset bench faults`, which also does it to stock Celery: see `hotset.lab.faults`. Figures that name a
 time are reported, and held to three times what they shall be: machines that test are slow and shared.

@@ -1,8 +1,8 @@
 """Workers restarted again and again, some killed at the end of their grace, hostile messages meanwhile, and 131 clients
 that wait: nothing is lost, nobody's memory grows, and waiting costs the database nothing.
 
-A minute by default; HOTSET_TEST_CHAOS=full takes an hour, with a restart every two minutes. A third worker lives all the
-time: of those that are restarted none gets old enough to show whether it grows.
+A minute by default; HOTSET_TEST_CHAOS=full takes an hour, with a restart every two minutes. A third worker lives all
+the time: of those that are restarted none gets old enough to show whether it grows.
 """
 
 from __future__ import annotations
