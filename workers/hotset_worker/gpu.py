@@ -21,16 +21,13 @@ import redis
 
 from hotset.broker import GpuState, Grant, GrantDesk, Lanes, LanesState, Released, Returned, Spent
 from hotset.errors import BrokerUnavailable
-from hotset.fleet import Fleet, Gpu, Model
+from hotset.fleet import Fleet, Gpu, Model, Queue
 from hotset.models import Loaded, ModelServer
 from hotset.scheduling import (
     Decision,
     GiveUp,
-    Lane,
     Load,
     Options,
-    Others,
-    QueueView,
     Run,
     Snapshot,
     Wait,
@@ -42,10 +39,12 @@ from hotset_worker.background import Absence
 from hotset_worker.books import Books
 from hotset_worker.claims import LOOKS, Neighbours
 from hotset_worker.events import Event, Inferred, Seen, Stop, Switched, Woken
+from hotset_worker.failed_loads import FailedLoads
 from hotset_worker.hands import Hands
 from hotset_worker.health import Examined, Health, Probed, Silent
 from hotset_worker.hot_set import HotSet
 from hotset_worker.revisions import Revisions
+from hotset_worker.waiting import longest_runs, waiting_queues
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +121,7 @@ class Owner:
         self._offset = time.time() - time.monotonic()
         self._sequence = 0
         self._server_asked = self._said = self._looked = self._complained = float("-inf")
-        self._failed_until: dict[str, tuple[float, int]] = {}
+        self._failed = FailedLoads()
         self._reason = ""
         self._absence = Absence(log)
         # Whether the model server has said what it holds: before that, all VRAM looks free and every model cold.
@@ -314,45 +313,20 @@ class Owner:
             self.tell(Woken())  # more than one sweep's worth of plain messages
 
     def _snapshot(self, state: LanesState, paused: Paused) -> Snapshot:
-        scale = self._timing.scale
-        lanes: dict[str, list[Lane]] = {name: [] for name in self._fleet.queues}
-        for lane in state.lanes:
-            if lane.queue in lanes:
-                lanes[lane.queue].append(
-                    Lane(
-                        name=lane.name,
-                        priority=lane.priority,
-                        waiting=lane.waiting,
-                        oldest_arrival=lane.oldest_arrival / scale,
-                        savable=lane.savable,
-                        next_deadline=None if lane.next_deadline is None else lane.next_deadline / scale,
-                        alone=lane.name == "suspect",
-                    )
-                )
-        queues = tuple(
-            QueueView(q.name, q.model, self._run_s[q.name], tuple(sorted(lanes[q.name], key=lambda lane: lane.name)))
-            for q in self._fleet.queues.values()
-            if lanes[q.name]
-            and q.name not in paused.queues
-            and not self._resting(q.model)
-            and not self._health.rests(q.model)
-        )
-        runs: dict[str, float] = {}
-        for q in self._fleet.queues.values():
-            runs[q.model] = max(runs.get(q.model, 0.0), self._run_s[q.name])
+        def open_now(queue: Queue) -> bool:
+            held_up = self._resting(queue.model) or self._health.rests(queue.model)
+            return queue.name not in paused.queues and not held_up
+
+        now = state.now / self._timing.scale
         return Snapshot(
-            now=state.now / scale,
-            queues=queues,
+            now=now,
+            queues=waiting_queues(state, self._fleet, self._run_s, scale=self._timing.scale, open_now=open_now),
             gpu=self._hot.view(),
             models=self._models,
-            runs=runs,
+            runs=longest_runs(self._fleet, self._run_s),
             max_wait_s=self._fleet.max_wait_s,
-            others=self._others(state.now / scale, paused),
+            others=others(self._neighbours.views(now, paused)),
         )
-
-    def _others(self, now: float, paused: Paused) -> Others:
-        """The other GPUs that take work."""
-        return others(self._neighbours.views(now, paused))
 
     def _now(self) -> float:
         """Model seconds on the broker's clock."""
@@ -384,7 +358,7 @@ class Owner:
         gone = self._hot.switch.victims if self._hot.switch else ()
         self._hot.end(loaded=event.error is None)
         if event.error is None:
-            self._failed_until.pop(event.model, None)
+            self._failed.loaded(event.model)
             self.revisions.forget(event.model)
             # Without its victims: a run granted for one of them now would be a hidden swap.
             known = {m.model: m for m in self._hot.models if m.model not in gone}
@@ -392,15 +366,12 @@ class Owner:
             # The list is asked for at once; until it comes, the load's own word is good enough to go on.
             self._hot.seen(known.values(), self._now())
         else:
-            failures = self._failed_until.get(event.model, (0.0, 0))[1] + 1
-            pause = min(2.0**failures, 60.0)
-            self._failed_until[event.model] = (time.monotonic() + pause, failures)
             log.error(
                 "GPU %s could not load %s, its jobs wait: %s Next try in %.0f s.",
                 self._gpu.name,
                 event.model,
                 event.error,
-                pause,
+                self._failed.failed(event.model),
             )
         self._ask_server()
 
@@ -422,8 +393,7 @@ class Owner:
         """
         if self._hot.resident(model):
             return False
-        until, _ = self._failed_until.get(model, (0.0, 0))
-        return time.monotonic() < until or self._hot.running(model) > 0
+        return self._failed.rests(model) or self._hot.running(model) > 0
 
     # ---- saying ----------------------------------------------------------------------------------------------
 
