@@ -29,7 +29,7 @@ from hotset.jobs import NewJob, Outcome, State
 from hotset.messaging import MessageStore, NewMessage, new_message
 from hotset.modelserver.bodies import Ask
 from hotset.modelserver.generate import Generator
-from hotset.store import Cipher, JobStore, erasure, flows, make_engine, seals
+from hotset.store import Cipher, JobStore, erasure, flows, seals
 from hotset.store.cipher import ENCRYPTED
 from stack import Stack, eventually
 
@@ -65,13 +65,6 @@ def served(module_stack: Stack, heard: list[Ask]) -> Stack:
     return module_stack
 
 
-@pytest.fixture(scope="module")
-def module_engine(served: Stack) -> Iterator[Engine]:
-    engine = make_engine(served.env["HOTSET_DATABASE_URL"], application="test")
-    yield engine
-    engine.dispose()
-
-
 def everywhere(engine: Engine) -> str:
     """All that Postgres holds of what was said, as text."""
     query = "SELECT string_agg(t::text, ' ') FROM (SELECT to_jsonb({0}) AS t FROM {0}) AS rows"
@@ -103,7 +96,7 @@ def new(prompt: str = SECRET, **changes: Any) -> NewJob:
 
 
 def test_the_model_hears_words_and_the_tables_hold_none(
-    client: hotset.Client, module_engine: Engine, heard: list[Ask]
+    client: hotset.Client, served_engine: Engine, heard: list[Ask]
 ) -> None:
     job = client.submit(keeper, f"{SECRET} 1", send_to=TO, stream=True, idempotency_key="once")
     events = list(job.stream(timeout=120))
@@ -130,15 +123,15 @@ def test_the_model_hears_words_and_the_tables_hold_none(
     (answer,) = [msg for msg in client.inbox(TO, timeout=0) if msg.job == job.id]
     assert answer.body["text"] == result.text and answer.body["state"] == "succeeded"
 
-    kept = everywhere(module_engine)
+    kept = everywhere(served_engine)
     words = [said, result.text, again.result().text]
     assert not [text for text in (SECRET, *words) if text and json.dumps(text)[1:-1] in kept]
     for column in ("prompt FROM jobs", "text FROM results"):
-        assert str(scalar(module_engine, f"SELECT {column} LIMIT 1")).startswith(ENCRYPTED)
+        assert str(scalar(served_engine, f"SELECT {column} LIMIT 1")).startswith(ENCRYPTED)
     assert "secret-keeper" in kept, "metadata and names stay readable"
 
 
-def test_messages_of_people_are_read_as_they_were_sent(client: hotset.Client, module_engine: Engine) -> None:
+def test_messages_of_people_are_read_as_they_were_sent(client: hotset.Client, served_engine: Engine) -> None:
     sent = client.send("keeper-of-minutes", {"words": SECRET, "deep": [1, None]}, from_="a", key="k1")
     assert client.send("keeper-of-minutes", {"words": SECRET, "deep": [1, None]}, from_="a", key="k1") == sent
     with pytest.raises(IdempotencyConflict):
@@ -146,11 +139,11 @@ def test_messages_of_people_are_read_as_they_were_sent(client: hotset.Client, mo
     assert client.message(sent).body == {"words": SECRET, "deep": [1, None]}
     (msg,) = client.inbox("keeper-of-minutes", timeout=0)
     assert msg.body == {"words": SECRET, "deep": [1, None]}
-    assert SECRET not in everywhere(module_engine)
+    assert SECRET not in everywhere(served_engine)
 
 
 def test_a_plain_producers_job_is_encrypted_once_it_is_accepted(
-    served: Stack, client: hotset.Client, module_engine: Engine, heard: list[Ask]
+    served: Stack, client: hotset.Client, served_engine: Engine, heard: list[Ask]
 ) -> None:
     elsewhere = Celery("elsewhere", broker=served.env["HOTSET_BROKER_URL"], backend=None, set_as_current=False)
     elsewhere.conf.task_default_exchange = ""
@@ -159,11 +152,11 @@ def test_a_plain_producers_job_is_encrypted_once_it_is_accepted(
     elsewhere.send_task("hotset.run", kwargs=kwargs, queue="tinyllama", link=after)
     eventually(lambda: times(heard, f"{SECRET} plain") == 1 == times(heard, f"{SECRET} linked"), within_s=30)
     elsewhere.close()
-    assert SECRET not in everywhere(module_engine), "nor what Celery shall call with the answer"
+    assert SECRET not in everywhere(served_engine), "nor what Celery shall call with the answer"
 
 
 def test_a_worker_without_the_key_fails_the_job_and_says_why(
-    served: Stack, client: hotset.Client, module_engine: Engine, heard: list[Ask]
+    served: Stack, client: hotset.Client, served_engine: Engine, heard: list[Ask]
 ) -> None:
     theirs = served.client(encryption_keys=OTHER)
     before = len(heard)
@@ -198,10 +191,10 @@ def test_who_lacks_the_key_gets_an_error_for_that_result_and_the_others_as_ever(
     assert {str(view.id) for view in blind.jobs(limit=50)} >= {job.id for job in jobs}
 
 
-def test_the_books_are_whole(served: Stack, client: hotset.Client, module_engine: Engine) -> None:
+def test_the_books_are_whole(served: Stack, client: hotset.Client, served_engine: Engine) -> None:
     assert client.submit(LIGHT, SECRET).result(timeout=120)
     eventually(lambda: not [j for j in client.jobs(limit=500) if not j.state.terminal], within_s=30)
-    seals.seal(module_engine, by="test")
+    seals.seal(served_engine, by="test")
     conserved(served.env["HOTSET_DATABASE_URL"])
 
 

@@ -17,7 +17,6 @@ from sqlalchemy import Engine
 
 import hotset
 from hotset.broker.messages import decode
-from hotset.store import make_engine
 from hotset_worker.run_job import job_of
 from stack import Stack, eventually
 
@@ -29,13 +28,6 @@ MANY = 200_000
 def broker(served: Stack) -> Iterator[redis.Redis]:
     with redis.Redis.from_url(served.env["HOTSET_BROKER_URL"]) as connection:
         yield connection
-
-
-@pytest.fixture(scope="module")
-def engine(served: Stack) -> Iterator[Engine]:
-    engine = make_engine(served.env["HOTSET_DATABASE_URL"], application="test")
-    yield engine
-    engine.dispose()
 
 
 def message(
@@ -104,13 +96,15 @@ ASIDE: dict[str, bytes] = {
 
 
 def test_what_nobody_can_run_is_put_aside_and_audited_without_its_content(
-    served: Stack, client: hotset.Client, broker: redis.Redis, engine: Engine
+    served: Stack, client: hotset.Client, broker: redis.Redis, served_engine: Engine
 ) -> None:
     broker.delete("hs:quarantine")
     for value in ASIDE.values():
         broker.lpush("tinyllama", value)
-    eventually(lambda: len(put_aside(engine)) >= len(ASIDE), within_s=60, message=lambda: str(put_aside(engine)))
-    reasons = put_aside(engine)
+    eventually(
+        lambda: len(put_aside(served_engine)) >= len(ASIDE), within_s=60, message=lambda: str(put_aside(served_engine))
+    )
+    reasons = put_aside(served_engine)
     assert len(reasons) == len(ASIDE)
     for reason in ASIDE:
         assert any(reason.strip() in said for said in reasons), (reason, reasons)
@@ -121,7 +115,7 @@ def test_what_nobody_can_run_is_put_aside_and_audited_without_its_content(
 
 
 def test_wrong_arguments_are_refused_and_audited(
-    served: Stack, client: hotset.Client, broker: redis.Redis, engine: Engine
+    served: Stack, client: hotset.Client, broker: redis.Redis, served_engine: Engine
 ) -> None:
     bad = {
         "NUL": job(prompt="a\x00b"),
@@ -147,13 +141,13 @@ def test_wrong_arguments_are_refused_and_audited(
         broker.lpush("tinyllama", raw(value))
     for reason, value in bad.items():
         task = value["headers"]["id"]
-        eventually(lambda task=task: bool(refused(engine, task)), within_s=40, message=served.log)
-        assert reason.strip() in refused(engine, task)[0], reason
+        eventually(lambda task=task: bool(refused(served_engine, task)), within_s=40, message=served.log)
+        assert reason.strip() in refused(served_engine, task)[0], reason
     still_works(served, client)
 
 
 def test_sql_and_shell_in_every_field_are_words(
-    served: Stack, client: hotset.Client, broker: redis.Redis, engine: Engine, tmp_path: Path
+    served: Stack, client: hotset.Client, broker: redis.Redis, served_engine: Engine, tmp_path: Path
 ) -> None:
     canary = tmp_path / "canary"
     evil = f"'; DROP TABLE jobs CASCADE; --\"$(touch {canary})`touch {canary}` {{{{7*7}}}} %s %(id)s ${{HOME}} \\x41"

@@ -22,7 +22,6 @@ from sqlalchemy import Engine
 import hotset
 from hotset.errors import UnknownJob
 from hotset.jobs import State
-from hotset.store import make_engine
 from hotset_worker.run_job import job_of
 from stack import Stack, eventually
 
@@ -41,13 +40,6 @@ def producer(broker: str) -> Iterator[Celery]:
     app.conf.task_default_exchange = ""
     yield app
     app.close()
-
-
-@pytest.fixture(scope="module")
-def engine(served: Stack) -> Iterator[Engine]:
-    engine = make_engine(served.env["HOTSET_DATABASE_URL"], application="test")
-    yield engine
-    engine.dispose()
 
 
 def send(app: Celery, queue: str = "tinyllama", task_id: str | None = None, args: Any = (), **kwargs: Any) -> str:
@@ -95,21 +87,21 @@ def test_by_name_or_by_place_the_row_is_made_and_runs(client: hotset.Client, ser
 
 
 def test_a_queue_that_disagrees_with_the_tier_is_corrected_and_no_model_is_swapped_for_it(
-    client: hotset.Client, served: Stack, producer: Celery, engine: Engine
+    client: hotset.Client, served: Stack, producer: Celery, served_engine: Engine
 ) -> None:
     """The grant was for tinyllama: a balanced job that lay there must run by a grant of its own queue."""
     job = send(producer, queue="tinyllama", agent=BALANCED, prompt="x")
     eventually(ended(client, job), within_s=40, message=served.log)
     result = client.job(job).result(timeout=5)
     assert result.model == "qwen2.5-coder:7b" and client.job(job).view.queue == "qwen"
-    assert audited(engine, "rerouted", job) == [{"from": "tinyllama", "to": "qwen", "agent": BALANCED}]
+    assert audited(served_engine, "rerouted", job) == [{"from": "tinyllama", "to": "qwen", "agent": BALANCED}]
     assert [r["action"] for r in client.audit(job)] == ["accept", "rerouted", "claim", "succeeded"]
     # The owner had loaded the model before it granted: the server had nothing to load when the request came.
     assert result.timings["load_ms"] < 25, "a load of qwen takes 50 ms at this scale"
 
 
 def test_a_message_that_comes_again_runs_nothing_twice(
-    client: hotset.Client, served: Stack, producer: Celery, broker: str, engine: Engine
+    client: hotset.Client, served: Stack, producer: Celery, broker: str, served_engine: Engine
 ) -> None:
     job = send(producer, queue="kept", agent=LIGHT, prompt="once")
     (raw,) = messages(broker, "kept")
@@ -123,8 +115,8 @@ def test_a_message_that_comes_again_runs_nothing_twice(
     assert [r["action"] for r in client.audit(job)] == ["accept", "claim", "succeeded"]
     # The same id with other words is another request: refused, and said.
     send(producer, task_id=job, agent=LIGHT, prompt="other")
-    eventually(lambda: bool(audited(engine, "refused", job)), within_s=20, message=served.log)
-    assert "asked for something else" in audited(engine, "refused", job)[0]["reason"]
+    eventually(lambda: bool(audited(served_engine, "refused", job)), within_s=20, message=served.log)
+    assert "asked for something else" in audited(served_engine, "refused", job)[0]["reason"]
 
 
 def test_an_id_that_is_no_uuid_is_as_good(client: hotset.Client, served: Stack, producer: Celery) -> None:
@@ -138,7 +130,7 @@ def test_an_id_that_is_no_uuid_is_as_good(client: hotset.Client, served: Stack, 
 
 
 def test_what_is_malformed_is_refused_audited_and_fails_the_task(
-    client: hotset.Client, served: Stack, producer: Celery, engine: Engine
+    client: hotset.Client, served: Stack, producer: Celery, served_engine: Engine
 ) -> None:
     bad = {
         "There is no agent 'nobody'": send(producer, agent="nobody", prompt="x"),
@@ -152,8 +144,8 @@ def test_what_is_malformed_is_refused_audited_and_fails_the_task(
         "is not a duration": send(producer, agent=LIGHT, prompt="x", deadline=[1]),
     }
     for reason, job in bad.items():
-        eventually(lambda job=job: bool(audited(engine, "refused", job)), within_s=30, message=served.log)
-        assert reason in audited(engine, "refused", job)[0]["reason"]
+        eventually(lambda job=job: bool(audited(served_engine, "refused", job)), within_s=30, message=served.log)
+        assert reason in audited(served_engine, "refused", job)[0]["reason"]
         with pytest.raises(UnknownJob):
             client.job(job)
         eventually(lambda job=job: f"{job}] raised expected" in served.log(), within_s=10, message=served.log)
@@ -172,13 +164,13 @@ chord([run, run.clone()], run.clone()).apply_async()
 
 
 def test_a_native_chord_is_refused_and_says_what_to_use(
-    client: hotset.Client, served: Stack, engine: Engine, broker: str
+    client: hotset.Client, served: Stack, served_engine: Engine, broker: str
 ) -> None:
     command = [sys.executable, "-c", CHORD, broker, served.env["HOTSET_CACHE_URL"], LIGHT]
     subprocess.run(command, check=True, timeout=60)
 
     def refused() -> list[str]:
-        return [d["task_id"] for d in audited(engine, "refused") if "hotset.chord" in d["reason"]]
+        return [d["task_id"] for d in audited(served_engine, "refused") if "hotset.chord" in d["reason"]]
 
     eventually(lambda: len(refused()) == 2, within_s=30, message=served.log)
     for task in refused():
@@ -186,7 +178,7 @@ def test_a_native_chord_is_refused_and_says_what_to_use(
 
 
 def test_native_chains_and_links_go_on_with_the_answer(
-    client: hotset.Client, served: Stack, producer: Celery, broker: str, engine: Engine
+    client: hotset.Client, served: Stack, producer: Celery, broker: str, served_engine: Engine
 ) -> None:
     """The next task gets the text: one of hotset by `{prev}`, one of another program as its argument."""
 
@@ -201,7 +193,7 @@ def test_native_chains_and_links_go_on_with_the_answer(
     second = message["headers"]["parent_id"]
     assert _body(message)[0] == [client.job(second).result(timeout=5).text]
     assert message["headers"]["argsrepr"].endswith("tokens,)")
-    with engine.connect() as connection:
+    with served_engine.connect() as connection:
         query = "SELECT (SELECT text FROM results WHERE job_id = jobs.id) FROM jobs WHERE prompt = 'first of chain'"
         first = connection.exec_driver_sql(query).scalar_one()
         prompt = connection.exec_driver_sql("SELECT prompt FROM jobs WHERE id = %s", (second,)).scalar_one()
