@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hotset.client import AsyncJobs as AsyncJobs
     from hotset.client import AsyncMessage as AsyncMessage
     from hotset.client import Client as Client
+    from hotset.client import Context as Context
     from hotset.client import FlowRun as FlowRun
     from hotset.client import Job as Job
     from hotset.client import Jobs as Jobs
@@ -45,6 +46,7 @@ _HOMES = {
     "AsyncJobs": "hotset.client",
     "AsyncMessage": "hotset.client",
     "Client": "hotset.client",
+    "Context": "hotset.client",
     "Flow": "hotset.jobs.flows",
     "FlowRun": "hotset.client",
     "HotsetError": "hotset.errors",
@@ -72,6 +74,7 @@ __all__ = [
     "AsyncJobs",
     "AsyncMessage",
     "Client",
+    "Context",
     "Flow",
     "FlowRun",
     "HotsetError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -117,13 +118,14 @@ def test_a_function_that_makes_no_text(intake: Intake) -> None:
 
 
 def test_own_agents_are_steps_too() -> None:
+    nobody: Any = SimpleNamespace(context=None)  # none of these functions wants a context
     flow = hotset.chain(
         invoice_reader("bill"),
         invoice_reader,
         hotset.step(invoice_reader, "after {prev}"),
         hotset.step(invoice_reader, lambda prev: f"by {prev} and {{prev}}"),
     )
-    made = [_asked(planned) for planned in expand(flow).steps]
+    made = [_asked(nobody, planned) for planned in expand(flow).steps]
     assert [(str(a), p) for a, p in made] == [
         ("List the positions (en):\nbill", None),
         ("List the positions (en):\n{prev}", None),
@@ -132,4 +134,4 @@ def test_own_agents_are_steps_too() -> None:
     ]
     assert all(a.declared is invoice_reader.declared for a, _ in made)
     with pytest.raises(InvalidJob, match="follows none"):
-        _asked(expand(hotset.chain(invoice_reader)).steps[0])
+        _asked(nobody, expand(hotset.chain(invoice_reader)).steps[0])

@@ -7,6 +7,13 @@
     client.submit(invoice_reader, doc)          # one argument
     client.submit(invoice_reader(doc, lang="de"))     # any arguments: the call gives a prompt that knows its agent
 
+A function whose first parameter is `ctx` gets a `hotset.Context` there from submit, with the agent's memory:
+
+    @hotset.agent("invoice-reader", tier="balanced")
+    def invoice_reader(ctx: hotset.Context, doc: str) -> str:
+        known = "\\n".join(m.text for m in ctx.memory.search(doc))
+        return f"{known}\\n\\nList the positions of this invoice:\\n{doc}"
+
 No user code runs on GPU workers: the declaration travels with each job and is fixed when the job is accepted.
 """
 
@@ -25,6 +32,7 @@ from hotset.errors import InvalidCatalogue, InvalidJob
 P = ParamSpec("P")
 
 _DOMAIN = "own"
+_CONTEXT = "ctx"
 _NAMES = ("tier", "system", "task_type", "max_tokens", "temperature", "role")
 
 
@@ -46,14 +54,24 @@ class OwnAgent(Generic[P]):
     def __init__(self, declared: Agent, function: Callable[P, str]) -> None:
         functools.update_wrapper(self, function)
         self.declared = declared
+        #: Whether the function's first parameter is `ctx`.
+        self.wants_context = next(iter(inspect.signature(function).parameters), None) == _CONTEXT
         self._function = function
 
     @property
     def name(self) -> str:
         return self.declared.name
 
+    def made(self, context: Callable[[str], object], *args: Any) -> OwnPrompt:
+        """The prompt, with what `context` gives for the agent's name before the arguments if the function wants it."""
+        called: Callable[..., OwnPrompt] = self
+        return called(context(self.name), *args) if self.wants_context else called(*args)
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> OwnPrompt:
-        """The prompt. Raises InvalidJob when the function gives no text; what it raises itself is let through."""
+        """The prompt. A `ctx` is given like any argument: `client.context(agent)` makes one.
+
+        Raises InvalidJob when the function gives no text; what it raises itself is let through.
+        """
         text = self._function(*args, **kwargs)
         if not isinstance(text, str):
             raise InvalidJob(

@@ -2,6 +2,7 @@
 
 from hotset.client.async_client import AsyncClient, AsyncFlowRun, AsyncJob, AsyncJobs, AsyncMessage
 from hotset.client.client import Client
+from hotset.client.context import Context
 from hotset.client.eta import Eta
 from hotset.client.flows import FlowRun
 from hotset.client.inbox import Message
@@ -15,6 +16,7 @@ __all__ = [
     "AsyncJobs",
     "AsyncMessage",
     "Client",
+    "Context",
     "Eta",
     "FlowRun",
     "Job",

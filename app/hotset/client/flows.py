@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -136,7 +137,7 @@ def plan(client: Client, flow: Flow, *, idempotency_key: str | None, defaults: M
     jobs = []
     for planned in expanded.steps:
         try:
-            agent, prompt = _asked(planned)
+            agent, prompt = _asked(client, planned)
             job = client._intake.new_job(
                 agent,
                 prompt,
@@ -180,13 +181,13 @@ def again(client: Client, *, job: UUID | None = None, flow: UUID | None = None, 
 # ---- prompts ---------------------------------------------------------------------------------------------------------
 
 
-def _asked(planned: Planned) -> tuple[Any, Any]:
+def _asked(client: Client, planned: Planned) -> tuple[Any, Any]:
     """Agent and prompt of a step, for the intake: every function has been called."""
     agent, prompt, count = planned.step.agent, planned.step.prompt, len(planned.after)
     if isinstance(agent, OwnPrompt) and prompt is not None:
         return agent, prompt  # refused there
     if isinstance(agent, OwnAgent):
-        text: str = _of_own(agent, prompt, count)
+        text: str = _of_own(partial(agent.made, client.context), prompt, count)
     elif callable(prompt):
         text = _made(prompt, count)
     else:
@@ -198,10 +199,10 @@ def _asked(planned: Planned) -> tuple[Any, Any]:
     return agent, text
 
 
-def _of_own(agent: OwnAgent[Any], prompt: Any, count: int) -> str:
+def _of_own(made: Callable[..., str], prompt: Any, count: int) -> str:
     if callable(prompt):
-        return _made(lambda prev: agent(prompt(prev)), count)
-    return _made(agent, count) if prompt is None else agent(prompt)
+        return _made(lambda prev: made(prompt(prev)), count)
+    return _made(made, count) if prompt is None else made(prompt)
 
 
 def _made(function: PromptOf, count: int) -> str:

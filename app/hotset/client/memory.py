@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from hotset.broker.replies import connect_cache
+from hotset.client.context import Context
 from hotset.errors import InvalidJob, InvalidMemory
 from hotset.jobs.durations import parse_duration
 from hotset.memory.records import Memory, New, Wanted
@@ -17,6 +18,7 @@ from hotset.memory.scopes import parse_scope, parse_scopes
 from hotset.memory.session import As
 
 if TYPE_CHECKING:
+    from hotset.agents.own import OwnAgent
     from hotset.client.client import Client
     from hotset.memory.room import MemoryRoom
     from hotset.memory.sharing import Handoff
@@ -212,6 +214,10 @@ class Remembering:
         With an `agent`, as that agent: it sees its own scope and those that it was granted; the database enforces it.
         """
         return Scope(self, parse_scope(scope), agent)  # type: ignore[arg-type]
+
+    def context(self, agent: str | OwnAgent[Any]) -> Context:
+        """What `submit` gives the function of an own agent as `ctx`: for calls with more arguments than one."""
+        return Context(self, agent if isinstance(agent, str) else agent.name)  # type: ignore[arg-type]
 
     def grant(self, scope: str, agent: str, *, write: bool = False, ttl: str | float | None = None) -> None:
         """Let an agent read a scope, and write to it if said, for a time if said."""

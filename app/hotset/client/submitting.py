@@ -34,6 +34,7 @@ from hotset.store.waiting import Glance
 
 if TYPE_CHECKING:
     from hotset.broker import Lanes
+    from hotset.client.context import Context
     from hotset.client.listener import Listener
     from hotset.client.marks import Marks
     from hotset.settings import Settings
@@ -75,6 +76,7 @@ class Submitting:
     if TYPE_CHECKING:
 
         def _here(self) -> Any: ...
+        def context(self, agent: str | OwnAgent[Any]) -> Context: ...
         def _recalled(
             self, agent: Any, prompt: Any, k: int, scopes: Sequence[str], idempotency_key: str | None
         ) -> str: ...
@@ -161,8 +163,7 @@ class Submitting:
             return flows.submit(self._here(), agent, prompt, idempotency_key=idempotency_key, defaults=asked)
         here = self._here()
         job = self._intake.new_job(
-            agent,
-            prompt,
+            *self._made(agent, prompt),
             **asked,
             idempotency_key=idempotency_key,
             send_to=send_to,
@@ -225,7 +226,8 @@ class Submitting:
         recall, scopes = given.pop("recall", 0), given.pop("recall_from", ())
         if recall:
             prompt = self._recalled(agent, prompt, recall, scopes, given.get("idempotency_key"))
-        job = self._intake.new_job(agent, prompt, **given, scale=self.settings.scale, reply_to=self.name, stream=True)
+        asked_of = self._made(agent, prompt)
+        job = self._intake.new_job(*asked_of, **given, scale=self.settings.scale, reply_to=self.name, stream=True)
         self._listener.watch([job.id], box, look=False)
         accepted = self._accept([job])[0]
         routing = accepted.routing
@@ -247,9 +249,17 @@ class Submitting:
     def _check(self, row: tuple[str, str] | Mapping[str, Any], number: int, accepted: Iterable[Job]) -> NewJob:
         try:
             asked = dict(row) if isinstance(row, Mapping) else dict(zip(("agent", "prompt"), row, strict=True))
+            if isinstance(asked.get("agent"), OwnAgent):
+                asked["agent"], asked["prompt"] = self._made(asked["agent"], asked.get("prompt"))
             return self._intake.new_job(**asked, scale=self.settings.scale, reply_to=self.name)
         except (UsageError, TypeError, ValueError) as e:
             raise InvalidBatch(number, str(e), [j.id for j in accepted]) from e
+
+    def _made(self, agent: Any, prompt: Any) -> tuple[Any, Any]:
+        """Agent and prompt for the intake: a function that wants a context has been called with one."""
+        if isinstance(agent, OwnAgent) and agent.wants_context:
+            return agent.made(self.context, prompt), None
+        return agent, prompt
 
     def _accept(self, jobs: list[NewJob]) -> list[Accepted]:
         with self._admission.of(jobs) as room:
