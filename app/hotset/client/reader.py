@@ -1,7 +1,7 @@
 """Reads jobs from Postgres for all waiting calls of a process together: one SELECT for what came up meanwhile.
 
-A lone question is answered at once; while many come, they are gathered for a few milliseconds each time. Reads so
-follow completions, not waiters.
+A lone question is answered at once; while many come, they are gathered for a few milliseconds each time, and longer
+while many calls begin to wait at once. Reads so follow completions, not waiters.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from hotset.store.waiting import glance
 
 log = logging.getLogger(__name__)
 
-#: Wall seconds between two reads, at least.
-GATHER_S = 0.01
+#: Wall seconds between two reads, at least; twice as many each time while many calls begin to wait, up to the longest.
+GATHER_S, GATHER_LONGEST_S = 0.01, 0.1
+#: From so many that one look answered on, many begin to wait. One after another never are so many.
+MANY = 3
 #: Wall seconds before a read that failed is tried again.
 RETRY_S = 0.5
 #: Jobs that one SELECT reads with their results; looks are small.
@@ -73,7 +75,7 @@ class Reader:
         self._asked.notify()
 
     def _main(self) -> None:
-        earliest = 0.0
+        earliest, gather = 0.0, GATHER_S
         while True:
             with self._asked:
                 self._asked.wait_for(self._has_work)
@@ -82,7 +84,8 @@ class Reader:
                     return
                 first, looks, ends, errands = self._first, self._looks, self._ends, self._errands
                 self._first, self._looks, self._ends, self._errands = set(), set(), set(), set()
-            earliest = time.monotonic() + GATHER_S
+            gather = min(2 * gather, GATHER_LONGEST_S) if len(first) >= MANY else GATHER_S
+            earliest = time.monotonic() + gather
             try:
                 self._read(first, looks, ends)
                 for errand in errands:
