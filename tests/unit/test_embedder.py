@@ -35,6 +35,22 @@ def test_the_same_text_is_embedded_once() -> None:
     assert np.array_equal(first[:2][::-1], again)
 
 
+def test_the_adapter_brings_together_what_is_said_of_one_property() -> None:
+    said = ["The tugs brought Sea Lark to quay 8.", "Bo Lund is the captain of Sea Lark.", "Where does Petrel lie?"]
+    plain, adapted = shared_embedder().embed(said), shared_embedder().embed(said, adapted=True)
+    assert np.allclose(np.linalg.norm(adapted, axis=1), 1, atol=1e-5)
+    assert plain[2] @ plain[0] - plain[2] @ plain[1] < adapted[2] @ adapted[0] - adapted[2] @ adapted[1]
+
+
+def test_vectors_with_and_without_the_adapter_are_kept_apart() -> None:
+    cached = CachedEmbedder(shared_embedder(), None)
+    plain, adapted = cached.embed(["a"]), cached.embed(["a"], adapted=True)
+    assert cached.misses == 2 and not np.allclose(plain, adapted)
+    assert np.array_equal(cached.embed(["a"], adapted=True), adapted)
+    cached.forget(["a"])
+    assert (cached.embed(["a"]), cached.misses)[1] == 3
+
+
 def test_too_many_texts_are_refused() -> None:
     with pytest.raises(UsageError, match="too many"):
         shared_embedder().embed([""] * 10_001)

@@ -37,10 +37,10 @@ class CachedEmbedder:
         self.hits = 0
         self.misses = 0
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors:
         import numpy as np
 
-        keys = [_key(text) for text in texts]
+        keys = [_key(text, adapted=adapted) for text in texts]
         with self._lock:
             known = {key: self._local[key] for key in keys if key in self._local}
         missing = [key for key in dict.fromkeys(keys) if key not in known]
@@ -50,7 +50,7 @@ class CachedEmbedder:
             self.misses += len(new)
             if new:
                 by_key = dict(zip(keys, texts, strict=True))
-                made = self._embedder.embed([by_key[key] for key in new])
+                made = self._embedder.embed([by_key[key] for key in new], adapted=adapted)
                 fresh = {key: vector.tobytes() for key, vector in zip(new, made, strict=True)}
                 known.update(fresh)
                 self._tell_redis(fresh)
@@ -61,7 +61,7 @@ class CachedEmbedder:
 
     def forget(self, texts: Sequence[str]) -> None:
         """No trace of these texts stays in the caches (others' processes: until they end or push it out)."""
-        keys = [_key(text) for text in texts]
+        keys = [_key(text, adapted=adapted) for text in texts for adapted in (False, True)]
         with self._lock:
             for key in keys:
                 self._local.pop(key, None)
@@ -97,5 +97,5 @@ class CachedEmbedder:
             log.debug("The cache of vectors does not answer: %s", e)
 
 
-def _key(text: str) -> bytes:
-    return b"hs:vec:" + hashlib.sha256(f"{ENCODER}\0{text}".encode()).digest()
+def _key(text: str, *, adapted: bool) -> bytes:
+    return b"hs:vec:" + hashlib.sha256(f"{ENCODER}\0{adapted}\0{text}".encode()).digest()

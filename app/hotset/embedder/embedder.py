@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
-#: Stands beside each stored vector: vectors of two encoders cannot be compared.
-ENCODER = "all-MiniLM-L6-v2/fp32"
+#: Stands beside each stored vector: vectors of two encoders, or by two adapters, cannot be compared.
+ENCODER = "all-MiniLM-L6-v2/fp32+properties-1"
 DIMENSIONS = 384
 #: The model was trained on at most so many tokens; the rest of a text does not count.
 MOST_TOKENS = 256
@@ -38,9 +38,11 @@ class Embedder:
         self._loading = threading.Lock()
         self._loaded: tuple[WordPiece, Any] | None = None
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors:
         """(number of texts, 384), rows of length 1, in the order of the texts.
 
+        `adapted`: by the adapter, which brings together what is said of one property, and what asks for it, whoever
+        it is said of and whatever its value is. Else the model's own: nearness of meaning. The two cannot be compared.
         Text beyond 256 tokens is not seen. Raises EmbedderMissing; UsageError for more than 10,000 texts at once.
         """
         if len(texts) > MOST_TEXTS:
@@ -52,6 +54,7 @@ class Embedder:
         # Texts of like length together: little padding is computed.
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
         vectors = np.empty((len(texts), DIMENSIONS), np.float32)
+        scale = np.array(float(adapted), np.float32)
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
             longest = len(encoded[batch[-1]])
@@ -60,7 +63,7 @@ class Embedder:
             for row, i in enumerate(batch):
                 ids[row, : len(encoded[i])] = encoded[i]
                 mask[row, : len(encoded[i])] = 1.0
-            vectors[batch] = session.run(["vector"], {"ids": ids, "mask": mask})[0]
+            vectors[batch] = session.run(["vector"], {"ids": ids, "mask": mask, "adapted": scale})[0]
         return vectors
 
     def _load(self) -> tuple[WordPiece, Any]:
@@ -77,7 +80,7 @@ class Embedder:
             from hotset.embedder.graph import build
         except ImportError as e:
             raise EmbedderMissing(f"The package {e.name} is not installed.") from e
-        from hotset.embedder.weights import model_folder, read_weights
+        from hotset.embedder.weights import model_folder, read_adapter, read_weights
         from hotset.embedder.wordpiece import WordPiece
 
         folder = model_folder()
@@ -87,7 +90,7 @@ class Embedder:
         # Threads that spin between two texts take the cores from everybody else.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
-        model = build(read_weights(folder))
+        model = build(read_weights(folder), read_adapter())
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return WordPiece.read(folder / "vocab.txt"), session
 

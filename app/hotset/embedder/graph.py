@@ -1,7 +1,9 @@
 """The model as an ONNX graph, put together from its weights: a BERT encoder, mean pooling, unit length.
 
-Inputs: `ids` (batch, length) int64 and `mask` (batch, length) float32, 1 where a token stands. Output: `vector`
-(batch, 384) float32. The steps are those of sentence-transformers/all-MiniLM-L6-v2.
+Inputs: `ids` (batch, length) int64, `mask` (batch, length) float32, 1 where a token stands, and `adapted` float32: 1
+for vectors by the adapter, 0 for those of the model as it is. Output: `vector` (batch, 384) float32. The steps are
+those of sentence-transformers/all-MiniLM-L6-v2; the adapter adds a product of two small matrices to some of its large
+ones (LoRA, Hu et al. 2021).
 """
 
 from __future__ import annotations
@@ -25,15 +27,17 @@ _IR = 10
 _NEVER = -10_000.0
 
 
-def build(weights: Mapping[str, Array]) -> bytes:
-    """The serialized model."""
-    model: bytes = _Builder(weights).model().SerializeToString()
+def build(weights: Mapping[str, Array], adapter: Mapping[str, Array]) -> bytes:
+    """The serialized model. `adapter`: for a dense layer `x` of `weights` the arrays `x.a` and `x.b`, (in, rank) and
+    (rank, out)."""
+    model: bytes = _Builder(weights, adapter).model().SerializeToString()
     return model
 
 
 class _Builder:
-    def __init__(self, weights: Mapping[str, Array]) -> None:
+    def __init__(self, weights: Mapping[str, Array], adapter: Mapping[str, Array]) -> None:
         self._weights = weights
+        self._adapter = adapter
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, TensorProto] = {}
 
@@ -51,6 +55,7 @@ class _Builder:
             [
                 helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"]),
                 helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["batch", "length"]),
+                helper.make_tensor_value_info("adapted", TensorProto.FLOAT, []),
             ],
             [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", HIDDEN])],
             list(self._constants.values()),
@@ -88,7 +93,12 @@ class _Builder:
 
     def _dense(self, hidden: str, at: str) -> str:
         turned = self._constant(at + "weight.T", np.ascontiguousarray(self._weights[at + "weight"].T))
-        return self._op("Add", self._op("MatMul", hidden, turned), self._weight(at + "bias"))
+        plain = self._op("Add", self._op("MatMul", hidden, turned), self._weight(at + "bias"))
+        if at + "a" not in self._adapter:
+            return plain
+        narrow = self._op("MatMul", hidden, self._constant(at + "a", self._adapter[at + "a"]))
+        more = self._op("MatMul", narrow, self._constant(at + "b", self._adapter[at + "b"]))
+        return self._op("Add", plain, self._op("Mul", more, "adapted"))
 
     def _heads(self, hidden: str, perm: list[int]) -> str:
         return self._op("Transpose", self._op("Reshape", hidden, self._ints("split", [0, 0, HEADS, -1])), perm=perm)

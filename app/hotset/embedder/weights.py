@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import mmap
+from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,3 +45,12 @@ def read_weights(folder: Path) -> dict[str, Array]:
         flat = np.frombuffer(mapped, np.float32, (end - start) // 4, 8 + size + start)
         found[name] = flat.reshape(about["shape"])
     return found
+
+
+def read_adapter() -> dict[str, Array]:
+    """Name -> float32 array: what `fitting/adapter.py` found, stored as float16."""
+    import numpy as np
+
+    with (resources.files(__package__) / "adapter.npz").open("rb") as file:
+        found = np.load(file, allow_pickle=False)
+        return {name: found[name].astype(np.float32) for name in found.files}

@@ -301,7 +301,7 @@ def _forgetting(client: Client, addresses: Addresses) -> dict[str, float]:
 class _Drawn(Embedder):
     """Vectors by chance, the same for the same text: for rows whose number matters, not their meaning."""
 
-    def embed(self, texts: Sequence[str]) -> Vectors:
+    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors:
         import numpy as np
 
         drawn = np.empty((len(texts), DIMENSIONS), np.float32)
@@ -347,7 +347,9 @@ def _speeds(client: Client, rows: int, progress: Callable[[str], None]) -> dict[
             progress(f"{agents} agents, vectors of questions {'cached' if known else 'new'}")
             asked = [[_sentence(rng, rng.randrange(rows)) for _ in range(_SEARCHES)] for _ in range(agents)]
             if known:
-                client._memory_room().embedder.embed([q for questions in asked for q in questions])
+                every = [q for questions in asked for q in questions]
+                for adapted in (False, True):
+                    client._memory_room().embedder.embed(every, adapted=adapted)
             arms[f"search by {agents} agents, vector {'cached' if known else 'new'}"] = _speed(client, asked)
     start, times = client.memory("agent:a0"), []
     for i in range(100):

@@ -5,7 +5,13 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 from uuid import UUID
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Vector = np.ndarray[tuple[int], np.dtype[np.float32]]
 
 #: A clause about somebody else than who is asked about: "... the project that Tom tests".
 _LEADS_ON = re.compile(r"^(?:\S+\s+){3,}?(?:that|which|who|whom|whose|where)\b", re.IGNORECASE)
@@ -41,7 +47,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """`whole`, `about`: cosines of the text and of the text without names with the question's."""
+    """`whole`, `about`: cosines with the question, of the meaning, and of the property that is stated or asked for."""
 
     id: UUID
     names: frozenset[str]
@@ -53,3 +59,5 @@ class Candidate:
     valid_to: datetime | None
     superseded_by: UUID | None
     kinds: frozenset[str] = frozenset()
+    #: Of the property that is stated.
+    vector: Vector | None = None

@@ -15,7 +15,6 @@ from hotset.errors import SegmentDamaged
 from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
 from hotset.memory.tiers import Hot, read_texts, take_out
-from hotset.memory.words import mask, names
 from hotset.store.engine import undisturbed
 
 
@@ -78,4 +77,4 @@ def _erase_some(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder) -> 
 
 def _clear_caches(hot: Hot, embedder: CachedEmbedder, ids: Sequence[UUID], texts: Sequence[str]) -> None:
     hot.forget(ids)
-    embedder.forget([*texts, *(mask(text, names(text)) for text in texts)])
+    embedder.forget(texts)

@@ -19,15 +19,17 @@ from hotset.memory.relevance import logits, probability
 from hotset.memory.words import NO_NAMES
 
 #: So sure must the best be: what was never said is not known.
-THRESHOLD = 0.14
+THRESHOLD = 0.25
 #: Nearness for detours: what is said, the whole text, words and kind in common.
 _WHOLE, _WORDS, _KIND = 0.3, 0.15, 0.2
 #: What was true once, behind what is true; and what is said of others, behind what is said of whom the question names.
 _PAST, _OTHERS = 6.0, 20.0
 #: What probably took the place of another inherits its place unless it fits so much worse (in logits) itself.
-_MUCH_WORSE = 6.0
-#: So near in logits, the later of two statements goes first; looked for among the first.
-_AS_WELL, _POSSIBLY_ONE = 2.0, 5
+_MUCH_WORSE = 9.0
+#: So near in logits, the later of two statements goes first; looked for among the first. And if they are about one
+#: property, as far as their vectors tell (from this cosine on), not so near.
+_AS_WELL, _POSSIBLY_ONE = 1.0, 5
+_AS_WELL_OF_ONE, _ONE_PROPERTY = 8.0, 0.4
 #: A detour over another name has to be so much nearer than what is said of the question's own names; below that but
 #: above _DETOUR_LEAST it gets the last places.
 _DETOUR_MORE, _DETOUR_LEAST = 0.05, 0.35
@@ -98,8 +100,8 @@ def _inherit(scored: Mapping[UUID, _Scored], when: datetime) -> None:
 
 
 def _later_first(order: list[_Scored]) -> list[_Scored]:
-    """Of two statements that fit about as well, the later stands first: it may have changed the earlier in words that
-    nothing understood."""
+    """Of two statements that fit about as well, or are of one property, the later stands first: it may have changed
+    the earlier in words that nothing understood."""
     order = list(order)
     for i in range(1, min(len(order), _POSSIBLY_ONE)):
         j = i
@@ -110,13 +112,14 @@ def _later_first(order: list[_Scored]) -> list[_Scored]:
 
 
 def _may_renew(new: _Scored, old: _Scored) -> bool:
-    return (
-        new.named
-        and old.named
-        and not new.past
-        and new.one.valid_from > old.one.valid_from
-        and old.fits - new.fits <= _AS_WELL
-    )
+    if not (new.named and old.named and not new.past and new.one.valid_from > old.one.valid_from):
+        return False
+    behind = old.fits - new.fits
+    return behind <= _AS_WELL or (behind <= _AS_WELL_OF_ONE and _of_one_property(new.one, old.one))
+
+
+def _of_one_property(a: Candidate, b: Candidate) -> bool:
+    return a.vector is not None and b.vector is not None and float(a.vector @ b.vector) >= _ONE_PROPERTY
 
 
 def _detours(question: Question, order: list[_Scored], scored: Mapping[UUID, _Scored]) -> tuple[list[_Scored], float]:

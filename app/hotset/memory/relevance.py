@@ -3,7 +3,7 @@
 Nearness of meaning alone does not say it: all that is said of somebody is near to any question about them. So what is
 said of whom the question names is compared with the rest of it, and with what is said of others; and the kind of the
 answer ("who", "how many", "when") with what the memory has. A logistic regression, whose weights
-`hotset.lab.memory_fit` fits on the development templates.
+`hotset.lab.memory_fit` fits on sentences that the encoder's adapter was not trained on.
 """
 
 from __future__ import annotations

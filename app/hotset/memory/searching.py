@@ -16,8 +16,8 @@ from hotset.memory.facts import kinds, kinds_of
 from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
 from hotset.memory.session import Session
-from hotset.memory.vectors import Embeds, literal
-from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, mask, names, stem, sure_terms, tokens
+from hotset.memory.vectors import Embeds, literal, received
+from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, names, stem, sure_terms, tokens
 
 if TYPE_CHECKING:
     from hotset.memory.vectors import Vector
@@ -69,11 +69,9 @@ def understood(wanted: Wanted, here: frozenset[str]) -> Question:
 
 
 def embedded(question: Question, embedder: Embeds) -> tuple[Vector, Vector]:
-    """Vectors of the question and of the question without names. Outside of any transaction: the encoder takes its
-    time, and connections are few."""
-    masked = mask(question.text, question.names)
-    vectors = embedder.embed([question.text] if masked == question.text else [question.text, masked])
-    return vectors[0], vectors[-1]
+    """Vectors of the question: of its meaning, and of the property that it asks for. Outside of any transaction: the
+    encoder takes its time, and connections are few."""
+    return embedder.embed([question.text])[0], embedder.embed([question.text], adapted=True)[0]
 
 
 def find(
@@ -183,4 +181,5 @@ def _candidate(row: Row[Any]) -> Candidate:
         row.valid_to,
         row.superseded_by,
         kinds_of(row.attribute),
+        None if row.vector is None else received(row.vector),
     )

@@ -11,14 +11,15 @@ from uuid import UUID
 
 from sqlalchemy import Engine
 
-from hotset.embedder import CachedEmbedder
+from hotset.embedder import ENCODER, CachedEmbedder
 from hotset.errors import SegmentDamaged
 from hotset.memory import tiers
 from hotset.memory.facts import read
 from hotset.memory.forgetting import forget
 from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
-from hotset.memory.tiers import Hot
+from hotset.memory.tiers import Hot, read_texts
+from hotset.memory.vectors import literal
 from hotset.memory.writing import digest, settle
 from hotset.store.engine import connected
 
@@ -99,6 +100,31 @@ def clean(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot, *, keep_d
             if not ids:
                 return total
             total += len(forget(session, ids, hot, embedder, "older than it is kept"))
+
+
+def renew_vectors(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot) -> int:
+    """Memories whose vectors another encoder made get those of this one; how many. Until then they are found by names
+    and words as ever, by nearness badly. Raises EmbedderMissing, SegmentDamaged."""
+    total = 0
+    while True:
+        with opened(engine, who) as session:
+            asked = {"tenant": who.tenant, "encoder": ENCODER, "limit": _BATCH}
+            found = read_texts(session, hot, session.rows("outdated", asked))
+        if not found:
+            break
+        # Outside of any transaction: the encoder takes its time.
+        texts = [text for text, _ in found.values()]
+        vectors = {
+            "ids": list(found),
+            "wholes": [literal(vector) for vector in embedder.embed(texts)],
+            "abouts": [literal(vector) for vector in embedder.embed(texts, adapted=True)],
+        }
+        with opened(engine, who) as session:
+            total += session.execute("renew_vectors", {"tenant": who.tenant, "encoder": ENCODER, **vectors})
+    if total:
+        with opened(engine, who) as session:
+            session.audit("memory-vectors-renewed", json.dumps({"memories": total, "encoder": ENCODER}))
+    return total
 
 
 def drill(engine: Engine, who: As) -> Drill | None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Embeds(Protocol):
     """What memory needs of an embedder."""
 
-    def embed(self, texts: Sequence[str]) -> Vectors: ...
+    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors: ...
 
 
 def literal(vector: Vector) -> str:

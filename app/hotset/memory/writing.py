@@ -23,7 +23,7 @@ from hotset.memory.records import MOST_CHARS, New
 from hotset.memory.renewal import LIKELY, SURE, Known, renewed
 from hotset.memory.session import Session
 from hotset.memory.vectors import Embeds, literal, received
-from hotset.memory.words import NO_NAMES, content, mask, names, sure_terms, terms, tokens
+from hotset.memory.words import NO_NAMES, content, sure_terms, terms, tokens
 
 if TYPE_CHECKING:
     from hotset.memory.vectors import Vector
@@ -41,12 +41,11 @@ class Prepared:
     new: New
     statement: Statement
     whole: Vector
-    #: None where the text has no names.
-    about: Vector | None
+    about: Vector
 
     @property
     def known(self) -> Known:
-        return Known(self.statement, terms(self.new.text), self.whole, self.whole if self.about is None else self.about)
+        return Known(self.statement, terms(self.new.text), self.whole, self.about)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +63,11 @@ def prepare(new: Sequence[New], embedder: Embeds) -> list[list[Prepared]]:
     """Check all, then embed all; of each its parts. Raises InvalidMemory, EmbedderMissing."""
     parts = [[replace(one, text=part) for part in chunks(one.text)] for one in map(_checked, new)]
     flat = [part for whole in parts for part in whole]
-    masked = [mask(part.text, names(part.text)) for part in flat]
-    both = [part.text for part in flat] + [m for part, m in zip(flat, masked, strict=True) if m != part.text]
-    vectors = dict(zip(both, embedder.embed(both), strict=True)) if both else {}
+    texts = [part.text for part in flat]
+    vectors = zip(embedder.embed(texts), embedder.embed(texts, adapted=True), strict=True)
     made = iter(
-        Prepared(
-            uuid7(),
-            part,
-            _statement(part),
-            vectors[part.text],
-            vectors[m] if m != part.text else None,
-        )
-        for part, m in zip(flat, masked, strict=True)
+        Prepared(uuid7(), part, _statement(part), whole, about)
+        for part, (whole, about) in zip(flat, vectors, strict=True)
     )
     grouped = [[next(made) for _ in whole] for whole in parts]
     return [_linked(group) for group in grouped]
@@ -118,7 +110,7 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
             "ttl_s": one.new.ttl_s,
             "encoder": ENCODER,
             "embedding": literal(one.whole),
-            "about": None if one.about is None else literal(one.about),
+            "about": literal(one.about),
         },
     )
     _link(session, one.id, place)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import numpy as np
 import pytest
 
 from hotset.memory.candidates import Candidate, Question
@@ -61,6 +63,15 @@ def test_of_what_fits_about_as_well_the_later_goes_first() -> None:
     assert order(
         asked, candidate(1, "echo", 0.7), candidate(2, "echo", 0.69, day=9), candidate(3, "echo", 0.1, day=50)
     )[:2] == [2, 1]
+
+
+def test_of_one_property_the_later_goes_first_though_it_fits_worse() -> None:
+    firmware, room = np.eye(2, dtype=np.float32)
+    old = replace(candidate(1, "echo osprey", 0.6), vector=firmware)
+    new, other = (candidate(n, "echo", 0.5, day=9) for n in (2, 3))
+    asked = question(FIRMWARE, "echo")
+    assert order(asked, old, replace(new, vector=firmware))[0] == 2
+    assert order(asked, old, replace(other, vector=room))[0] == 1
 
 
 def test_what_is_said_of_others_comes_after_what_is_said_of_whom_the_question_names() -> None:

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from hotset.embedder import shared_embedder
 from hotset.memory.facts import read
 from hotset.memory.renewal import SURE, Known, renewed
-from hotset.memory.words import mask, names, terms
+from hotset.memory.words import terms
 
 TEXT = st.text(max_size=200)
 ECHO = ["Echo-3 stands in hall B.", "Echo-3 runs the firmware Osprey.", "Tom looks after Echo-3."]
 
 
 def known(text: str) -> Known:
-    whole, about = shared_embedder().embed([text, mask(text, names(text))])
-    return Known(read(text), terms(text), whole, about)
+    embed = shared_embedder().embed
+    return Known(read(text), terms(text), embed([text])[0], embed([text], adapted=True)[0])
 
 
 def shares(new: str, earlier: list[str], others: tuple[str, ...] = ()) -> list[float]:

@@ -13,6 +13,7 @@ import redis
 from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
+from hotset.errors import EmbedderMissing
 from hotset.memory import As, setup, upkeep
 from hotset.memory.tiers import Hot
 from hotset.store.engine import connected
@@ -38,6 +39,7 @@ class MemoryUpkeep:
         """(interval in wall seconds, task)."""
         return [
             (60.0, self.consolidate_memories),
+            (600.0, self.renew_vectors),
             (600.0, self.demote_memories),
             (3600.0, self.forget_old_memories),
             (3600.0, self.drill_segments),
@@ -71,6 +73,16 @@ class MemoryUpkeep:
         """Changed facts close old ones, exact duplicates merge, near ones are proposed."""
         for who in self._tenants():
             upkeep.consolidate(self.engine, who)
+
+    def renew_vectors(self) -> None:
+        """After an upgrade that brings another encoder: vectors of two cannot be compared."""
+        embedder = CachedEmbedder(shared_embedder(), self.cache)
+        for who in self._tenants():
+            try:
+                upkeep.renew_vectors(self.engine, who, embedder, Hot(self.cache))
+            except EmbedderMissing as e:
+                self._lacks(f"Vectors of another encoder cannot be renewed by this worker: {e}")
+                return
 
     def demote_memories(self) -> None:
         for who in self._tenants():
