@@ -17,7 +17,8 @@ WITH RECURSIVE fitting AS MATERIALIZED (
         UNION (SELECT f.id FROM fitting f, beside b WHERE NOT f.named AND f.terms && b.terms ORDER BY f.da, f.id LIMIT %(pool)s / 2)
     )
     UNION
-    SELECT m.id FROM chain c JOIN memories o ON o.id = c.id JOIN memories m ON m.id = o.superseded_by
-    WHERE /*fits*/
+    SELECT m.id FROM chain c
+    CROSS JOIN LATERAL (SELECT superseded_by FROM memories WHERE id = c.id LIMIT 1) AS o
+    CROSS JOIN LATERAL (SELECT m.id FROM memories m WHERE m.id = o.superseded_by AND /*fits*/ LIMIT 1) AS m
 )
 /*ranked*/

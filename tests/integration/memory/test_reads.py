@@ -1,0 +1,46 @@
+"""What a search reads grows with its scope, not with the tenant, also while nothing is known of the tables' sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import Row
+
+from hotset import Client
+from hotset.memory import As, searching
+from hotset.memory.records import Wanted
+from hotset.memory.session import Session, _sql, opened
+
+
+class Explaining(Session):
+    """Keeps what Postgres did for each statement."""
+
+    plans: dict[str, dict[str, Any]]
+
+    def rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
+        asked = "EXPLAIN (ANALYZE, FORMAT JSON) " + _sql(name)
+        self.plans[name] = self.connection.exec_driver_sql(asked, dict(parameters)).scalar_one()[0]["Plan"]
+        return super().rows(name, parameters)
+
+
+def reads(plan: Mapping[str, Any]) -> Iterator[float]:
+    """Rows that each node took from the table of memories, with those that it put aside."""
+    if plan.get("Relation Name") == "memories":
+        yield plan["Actual Loops"] * (plan["Actual Rows"] + plan.get("Rows Removed by Filter", 0))
+    for part in plan.get("Plans", ()):
+        yield from reads(part)
+
+
+def test_a_search_reads_its_own_scope_and_no_other(client: Client) -> None:
+    client.memory("project:other").remember_many(f"Order {i} of Globex is paid." for i in range(600))
+    client.memory("project:own").remember_many(f"Order {i} of Initech is paid." for i in range(40))
+    wanted = Wanted(query="Is order 7 of Initech paid?", scopes=("project:own",), k=5)
+    question = searching.understood(wanted, frozenset())
+    vectors = searching.embedded(question, client._memory_room().embedder)
+    with opened(client.engine, As("acme")) as session:
+        explaining = Explaining(session.connection, session.who)
+        explaining.plans = {}
+        assert searching.find(explaining, wanted, question, vectors)
+    # Once all of the scope, then those that may answer one by one, and what took their place.
+    assert sum(reads(explaining.plans["scan"])) <= 40 + 3 * 40, explaining.plans
