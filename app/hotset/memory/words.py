@@ -87,28 +87,6 @@ def names(text: str) -> frozenset[str]:
     return frozenset(t for t in terms(text) if t not in NO_NAMES and not t[0].isdigit())
 
 
-def mask(text: str, known: frozenset[str]) -> str:
-    """The text with runs of these names replaced by one neutral word: what is said, whoever it is said of."""
-    out = []
-    last = 0
-    blank = False
-    for found in _TOKEN.finditer(text):
-        bare = _POSSESSIVE.sub("", found.group())
-        if bare.lower() not in known:
-            if blank and found.start() > last:
-                blank = False
-            continue
-        between = text[last : found.start()]
-        if blank and not between.strip():
-            # The next word of the same name.
-            out.append("'s" if len(bare) < len(found.group()) else "")
-        else:
-            out.append(between + "this" + ("'s" if len(bare) < len(found.group()) else ""))
-        last = found.end()
-        blank = True
-    return "".join(out) + text[last:]
-
-
 @lru_cache(50_000)
 def stem(word: str) -> str:
     """A light stem (plural, -ed, -ing, -ly): enough to meet the same word in another form."""
