@@ -14,6 +14,7 @@ def test_the_public_names_are_pinned() -> None:
         "AsyncJobs",
         "AsyncMessage",
         "Client",
+        "Context",
         "Flow",
         "FlowRun",
         "HotsetError",
