@@ -36,7 +36,9 @@ def test_the_same_text_is_embedded_once() -> None:
 
 
 def test_the_adapter_brings_together_what_is_said_of_one_property() -> None:
-    said = ["The tugs brought Sea Lark to quay 8.", "Bo Lund is the captain of Sea Lark.", "Where does Petrel lie?"]
+    # Nothing in fitting/ is about shutters.
+    said = ["They painted the shutters of Villa Rosso green.", "Villa Rosso has nine rooms."]
+    said.append("What colour are the shutters of Casa Nova?")
     plain, adapted = shared_embedder().embed(said), shared_embedder().embed(said, adapted=True)
     assert np.allclose(np.linalg.norm(adapted, axis=1), 1, atol=1e-5)
     assert plain[2] @ plain[0] - plain[2] @ plain[1] < adapted[2] @ adapted[0] - adapted[2] @ adapted[1]

@@ -23,6 +23,7 @@ from hotset.errors import UsageError
 _START = datetime(2026, 1, 1, 8, tzinfo=UTC)
 SLICES = ("direct", "paraphrase", "update", "joined", "as_of", "assistant", "both", "unanswerable")
 BUILT_IN = ("development", "second", "third", "fourth", "fifth", "sixth", "held_out", "unseen")
+_NAMES = ", ".join(BUILT_IN)
 #: Not looked at while rules were made, and nothing was fitted on them. `unseen` is by somebody who knew no rule.
 JUDGES = ("held_out", "unseen")
 
@@ -61,7 +62,10 @@ def read_templates(name: str | Path) -> Mapping[str, Any]:
     if name in BUILT_IN:
         text = (files(__package__) / "memory_templates" / f"{name}.yaml").read_text("utf-8")
     else:
-        text = Path(name).read_text("utf-8")
+        try:
+            text = Path(name).read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as e:
+            raise UsageError(f"The templates {name} cannot be read: {e}.", remedy=f"Name a file, or {_NAMES}.") from e
     try:
         found = yaml.safe_load(text)
     except yaml.YAMLError as e:
