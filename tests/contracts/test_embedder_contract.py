@@ -33,31 +33,38 @@ def embedder(request: pytest.FixtureRequest) -> Embeds:
 
 
 def test_a_unit_vector_for_each_text_in_their_order(embedder: Embeds) -> None:
-    vectors = embedder.embed(TEXTS)
-    assert vectors.shape == (len(TEXTS), DIMENSIONS) and vectors.dtype == np.float32
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
-    assert np.allclose(vectors[0], vectors[4], atol=1e-5) and not np.allclose(vectors[0], vectors[1], atol=0.1)
+    for vectors in embedder.embed(TEXTS):
+        assert vectors.shape == (len(TEXTS), DIMENSIONS) and vectors.dtype == np.float32
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+        assert np.allclose(vectors[0], vectors[4], atol=1e-5) and not np.allclose(vectors[0], vectors[1], atol=0.1)
 
 
 def test_the_same_text_has_the_same_vector_alone_together_and_again(embedder: Embeds) -> None:
-    together = embedder.embed(TEXTS)
-    alone = np.concatenate([embedder.embed([text]) for text in TEXTS])
+    together = np.array(embedder.embed(TEXTS))
+    alone = np.concatenate([embedder.embed([text]) for text in TEXTS], axis=1)
     assert np.allclose(together, alone, atol=1e-5)
-    assert np.allclose(embedder.embed(TEXTS[::-1])[::-1], together, atol=1e-5)
+    assert np.allclose(np.array(embedder.embed(TEXTS[::-1]))[:, ::-1], together, atol=1e-5)
 
 
 def test_no_text_gives_no_vector(embedder: Embeds) -> None:
-    assert embedder.embed([]).shape == (0, DIMENSIONS)
+    assert [vectors.shape for vectors in embedder.embed([])] == [(0, DIMENSIONS)] * 2
 
 
 def test_what_means_the_same_is_nearer(embedder: Embeds) -> None:
-    dog, puppy, tax = embedder.embed(["The dog sleeps.", "A puppy is asleep.", "The tax is due in May."])
+    (dog, puppy, tax), _ = embedder.embed(["The dog sleeps.", "A puppy is asleep.", "The tax is due in May."])
     assert dog @ puppy > dog @ tax + 0.2
+
+
+def test_meaning_and_property_are_not_mixed_up(embedder: Embeds) -> None:
+    meaning, prop = embedder.embed(["Ann lives in Rome.", "Bob lives in Oslo."])
+    assert not np.allclose(meaning, prop, atol=0.1)
+    # One property of two people: the same by the adapter, whoever it is said of.
+    assert prop[0] @ prop[1] > meaning[0] @ meaning[1] + 0.1
 
 
 def test_several_threads_at_once(embedder: Embeds) -> None:
     texts = [f"customer number {i}" for i in range(12)]
-    wanted = embedder.embed(texts)
+    wanted, _ = embedder.embed(texts)
     with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda i: embedder.embed([texts[i % 12]])[0], range(36)))
+        found = list(pool.map(lambda i: embedder.embed([texts[i % 12]])[0][0], range(36)))
     assert all(np.allclose(vector, wanted[i % 12], atol=1e-5) for i, vector in enumerate(found))

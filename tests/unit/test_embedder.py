@@ -15,7 +15,7 @@ from hotset.errors import EmbedderMissing, UsageError
 
 def test_similarities_are_those_of_the_model_card() -> None:
     texts = ["That is a happy person", "That is a happy dog", "That is a very happy person", "Today is a sunny day"]
-    vectors = shared_embedder().embed(texts)
+    vectors, _ = shared_embedder().embed(texts)
     assert vectors.shape == (4, DIMENSIONS)
     # The model card's example, as sentence-transformers computes it.
     assert np.allclose(vectors[0] @ vectors[1:].T, [0.6946, 0.9429, 0.2569], atol=2e-4)
@@ -23,34 +23,31 @@ def test_similarities_are_those_of_the_model_card() -> None:
 
 def test_a_batch_gives_what_each_text_gives_alone() -> None:
     texts = ["short", "a much longer text about refunds and warranties " * 20, "", "naïve 東京"]
-    alone = np.concatenate([shared_embedder().embed([t]) for t in texts])
+    alone = np.concatenate([shared_embedder().embed([t]) for t in texts], axis=1)
     assert np.allclose(shared_embedder().embed(texts), alone, atol=1e-5)
 
 
 def test_the_same_text_is_embedded_once() -> None:
     cached = CachedEmbedder(shared_embedder(), None)
-    first = cached.embed(["a", "b", "a"])
-    again = cached.embed(["b", "a"])
+    first = np.array(cached.embed(["a", "b", "a"]))
+    again = np.array(cached.embed(["b", "a"]))
     assert cached.misses == 2
-    assert np.array_equal(first[:2][::-1], again)
+    assert np.array_equal(first[:, :2][:, ::-1], again)
 
 
 def test_the_adapter_brings_together_what_is_said_of_one_property() -> None:
     # Nothing in fitting/ is about shutters.
     said = ["They painted the shutters of Villa Rosso green.", "Villa Rosso has nine rooms."]
     said.append("What colour are the shutters of Casa Nova?")
-    plain, adapted = shared_embedder().embed(said), shared_embedder().embed(said, adapted=True)
-    assert np.allclose(np.linalg.norm(adapted, axis=1), 1, atol=1e-5)
-    assert plain[2] @ plain[0] - plain[2] @ plain[1] < adapted[2] @ adapted[0] - adapted[2] @ adapted[1]
+    meaning, prop = shared_embedder().embed(said)
+    assert meaning[2] @ meaning[0] - meaning[2] @ meaning[1] < prop[2] @ prop[0] - prop[2] @ prop[1] - 0.1
 
 
-def test_vectors_with_and_without_the_adapter_are_kept_apart() -> None:
+def test_what_is_forgotten_is_embedded_again() -> None:
     cached = CachedEmbedder(shared_embedder(), None)
-    plain, adapted = cached.embed(["a"]), cached.embed(["a"], adapted=True)
-    assert cached.misses == 2 and not np.allclose(plain, adapted)
-    assert np.array_equal(cached.embed(["a"], adapted=True), adapted)
+    cached.embed(["a"])
     cached.forget(["a"])
-    assert (cached.embed(["a"]), cached.misses)[1] == 3
+    assert (cached.embed(["a"]), cached.misses)[1] == 2
 
 
 def test_too_many_texts_are_refused() -> None:

@@ -38,11 +38,12 @@ class Embedder:
         self._loading = threading.Lock()
         self._loaded: tuple[WordPiece, Any] | None = None
 
-    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors:
-        """(number of texts, 384), rows of length 1, in the order of the texts.
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """Two arrays (number of texts, 384), rows of length 1, in the order of the texts: of the meaning, and of the
+        property.
 
-        `adapted`: by the adapter, which brings together what is said of one property, and what asks for it, whoever
-        it is said of and whatever its value is. Else the model's own: nearness of meaning. The two cannot be compared.
+        The first by the model as it is. The second by the adapter, which brings together what is said of one property,
+        and what asks for it, whoever it is said of and whatever its value is. One cannot be compared with the other.
         Text beyond 256 tokens is not seen. Raises EmbedderMissing; UsageError for more than 10,000 texts at once.
         """
         if len(texts) > MOST_TEXTS:
@@ -53,8 +54,7 @@ class Embedder:
         encoded = [words.encode(text[:MOST_CHARS], MOST_TOKENS) for text in texts]
         # Texts of like length together: little padding is computed.
         order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
-        vectors = np.empty((len(texts), DIMENSIONS), np.float32)
-        scale = np.array(float(adapted), np.float32)
+        meaning, prop = np.empty((2, len(texts), DIMENSIONS), np.float32)
         for start in range(0, len(order), _BATCH):
             batch = order[start : start + _BATCH]
             longest = len(encoded[batch[-1]])
@@ -63,8 +63,8 @@ class Embedder:
             for row, i in enumerate(batch):
                 ids[row, : len(encoded[i])] = encoded[i]
                 mask[row, : len(encoded[i])] = 1.0
-            vectors[batch] = session.run(["vector"], {"ids": ids, "mask": mask, "adapted": scale})[0]
-        return vectors
+            meaning[batch], prop[batch] = session.run(["meaning", "property"], {"ids": ids, "mask": mask})
+        return meaning, prop
 
     def _load(self) -> tuple[WordPiece, Any]:
         if self._loaded is None:

@@ -1,9 +1,10 @@
 """The model as an ONNX graph, put together from its weights: a BERT encoder, mean pooling, unit length.
 
-Inputs: `ids` (batch, length) int64, `mask` (batch, length) float32, 1 where a token stands, and `adapted` float32: 1
-for vectors by the adapter, 0 for those of the model as it is. Output: `vector` (batch, 384) float32. The steps are
-those of sentence-transformers/all-MiniLM-L6-v2; the adapter adds a product of two small matrices to some of its large
-ones (LoRA, Hu et al. 2021).
+Inputs: `ids` (batch, length) int64, `mask` (batch, length) float32, 1 where a token stands. Outputs, each (batch, 384)
+float32: `meaning`, by the model as it is, and `property`, by the adapter. The steps are those of
+sentence-transformers/all-MiniLM-L6-v2; the adapter adds a product of two small matrices to some of its large ones
+(LoRA, Hu et al. 2021). Layers below the first of these are computed once for both; above, both go through the large
+matrices together, as a batch of twice the size.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from hotset.embedder.weights import Array
 
 LAYERS, HEADS, HIDDEN = 6, 12, 384
+OUTPUTS = ("meaning", "property")
 _EPSILON = 1e-12
 _OPSET = 20
 _IR = 10
@@ -46,7 +48,11 @@ class _Builder:
         blocked = self._op("Unsqueeze", "mask", self._ints("axes12", [1, 2]))
         blocked = self._op("Sub", blocked, self._number("one", 1.0))
         blocked = self._op("Mul", blocked, self._number("never", -_NEVER))
+        first = min(int(name.split(".")[2]) for name in self._adapter)
         for i in range(LAYERS):
+            if i == first:
+                hidden, blocked = self._twice(hidden), self._twice(blocked)
+                self._mark_adapted()
             hidden = self._layer(hidden, blocked, f"encoder.layer.{i}.")
         self._pool(hidden)
         graph = helper.make_graph(
@@ -55,9 +61,8 @@ class _Builder:
             [
                 helper.make_tensor_value_info("ids", TensorProto.INT64, ["batch", "length"]),
                 helper.make_tensor_value_info("mask", TensorProto.FLOAT, ["batch", "length"]),
-                helper.make_tensor_value_info("adapted", TensorProto.FLOAT, []),
             ],
-            [helper.make_tensor_value_info("vector", TensorProto.FLOAT, ["batch", HIDDEN])],
+            [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", HIDDEN]) for name in OUTPUTS],
             list(self._constants.values()),
         )
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
@@ -86,10 +91,21 @@ class _Builder:
         return self._norm(self._op("Add", self._dense(wide, at + "output.dense."), hidden), at + "output.LayerNorm.")
 
     def _pool(self, hidden: str) -> None:
-        weighed = self._op("Mul", hidden, self._op("Unsqueeze", "mask", self._ints("axis2", [2])))
+        mask = self._op("Unsqueeze", self._twice("mask"), self._ints("axis2", [2]))
         # A mean and a sum have the same direction, and the length is made 1 anyway.
-        total = self._op("ReduceSum", weighed, self._ints("axis1", [1]), keepdims=0)
-        self._nodes.append(helper.make_node("LpNormalization", [total], ["vector"], axis=1, p=2))
+        total = self._op("ReduceSum", self._op("Mul", hidden, mask), self._ints("axis1", [1]), keepdims=0)
+        both = self._op("LpNormalization", total, axis=1, p=2)
+        self._nodes.append(helper.make_node("Split", [both], list(OUTPUTS), axis=0, num_outputs=2))
+
+    def _twice(self, rows: str) -> str:
+        """The first half of the rows stays as the model is, the second is the adapter's."""
+        return self._op("Concat", rows, rows, axis=0)
+
+    def _mark_adapted(self) -> None:
+        """`adapted` (2 × batch, 1, 1): 0 in the first half; 1 in the second, as `mask` is for each first token."""
+        ones = self._op("Slice", "mask", self._ints("zero", [0]), self._ints("one1", [1]), self._ints("axis1", [1]))
+        flags = self._op("Concat", self._op("Sub", ones, ones), ones, axis=0)
+        self._nodes.append(helper.make_node("Unsqueeze", [flags, self._ints("axis2", [2])], ["adapted"]))
 
     def _dense(self, hidden: str, at: str) -> str:
         turned = self._constant(at + "weight.T", np.ascontiguousarray(self._weights[at + "weight"].T))

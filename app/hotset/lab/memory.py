@@ -205,8 +205,8 @@ def _baselines(worlds: Sequence[World]) -> dict[str, dict[str, float]]:
     tallies = {name: _Tally() for name in ("random", "full_text", "vector_only", "oracle")}
     for world in worlds:
         texts = [s.text for s in world.sentences]
-        vectors = shared_embedder().embed(texts)
-        asked = shared_embedder().embed([q.text for q in world.questions])
+        vectors, _ = shared_embedder().embed(texts)
+        asked, _ = shared_embedder().embed([q.text for q in world.questions])
         words = [Counter(content(t)) for t in texts]
         seen = Counter(w for found in words for w in found)
         for question, vector in zip(world.questions, asked, strict=True):
@@ -301,14 +301,14 @@ def _forgetting(client: Client, addresses: Addresses) -> dict[str, float]:
 class _Drawn(Embedder):
     """Vectors by chance, the same for the same text: for rows whose number matters, not their meaning."""
 
-    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors:
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         import numpy as np
 
         drawn = np.empty((len(texts), DIMENSIONS), np.float32)
         for row, text in zip(drawn, texts, strict=True):
             row[:] = np.random.default_rng(list(text.encode())).normal(size=DIMENSIONS)
             row /= np.linalg.norm(row)
-        return drawn
+        return drawn, drawn
 
 
 def _fill(client: Client, scope: Callable[[int], str], rows: int, progress: Callable[[str], None]) -> dict[str, float]:
@@ -331,7 +331,7 @@ def _fill(client: Client, scope: Callable[[int], str], rows: int, progress: Call
 
 def _fidelities(client: Client, rows: int, progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
     built = _fill(client, lambda i: "project:size", rows, progress)
-    vectors = shared_embedder().embed([_sentence(random.Random(2), i) for i in range(50)])
+    vectors, _ = shared_embedder().embed([_sentence(random.Random(2), i) for i in range(50)])
     with client.engine.connect() as connection:
         size = connection.exec_driver_sql("SELECT pg_relation_size('memories_vectors')").scalar_one()
     found = {f"fidelity {name}": _fidelity(client, name, vectors) for name in _SHARES}
@@ -348,8 +348,7 @@ def _speeds(client: Client, rows: int, progress: Callable[[str], None]) -> dict[
             asked = [[_sentence(rng, rng.randrange(rows)) for _ in range(_SEARCHES)] for _ in range(agents)]
             if known:
                 every = [q for questions in asked for q in questions]
-                for adapted in (False, True):
-                    client._memory_room().embedder.embed(every, adapted=adapted)
+                client._memory_room().embedder.embed(every)
             arms[f"search by {agents} agents, vector {'cached' if known else 'new'}"] = _speed(client, asked)
     start, times = client.memory("agent:a0"), []
     for i in range(100):

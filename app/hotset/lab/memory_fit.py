@@ -152,7 +152,7 @@ def _lived(world: World) -> tuple[World, list[_Row], dict[str, tuple[Array, Arra
     texts, asked = [s.text for s in world.sentences], [q.text for q in world.questions]
     every = list(dict.fromkeys([*texts, *asked]))
     embed = shared_embedder().embed
-    vectors = dict(zip(every, zip(embed(every), embed(every, adapted=True), strict=True), strict=True))
+    vectors = dict(zip(every, zip(*embed(every), strict=True), strict=True))
     rows = []
     for i, s in enumerate(world.sentences):
         stated = Known(read(s.text), terms(s.text), *vectors[s.text])

@@ -71,7 +71,8 @@ def understood(wanted: Wanted, here: frozenset[str]) -> Question:
 def embedded(question: Question, embedder: Embeds) -> tuple[Vector, Vector]:
     """Vectors of the question: of its meaning, and of the property that it asks for. Outside of any transaction: the
     encoder takes its time, and connections are few."""
-    return embedder.embed([question.text])[0], embedder.embed([question.text], adapted=True)[0]
+    meaning, prop = embedder.embed([question.text])
+    return meaning[0], prop[0]
 
 
 def find(

@@ -113,11 +113,11 @@ def renew_vectors(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot) -
         if not found:
             break
         # Outside of any transaction: the encoder takes its time.
-        texts = [text for text, _ in found.values()]
+        meanings, properties = embedder.embed([text for text, _ in found.values()])
         vectors = {
             "ids": list(found),
-            "wholes": [literal(vector) for vector in embedder.embed(texts)],
-            "abouts": [literal(vector) for vector in embedder.embed(texts, adapted=True)],
+            "wholes": [literal(vector) for vector in meanings],
+            "abouts": [literal(vector) for vector in properties],
         }
         with opened(engine, who) as session:
             total += session.execute("renew_vectors", {"tenant": who.tenant, "encoder": ENCODER, **vectors})

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 class Embeds(Protocol):
     """What memory needs of an embedder."""
 
-    def embed(self, texts: Sequence[str], *, adapted: bool = False) -> Vectors: ...
+    def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
+        """Of the meaning, and of the property: see `Embedder.embed`."""
+        ...
 
 
 def literal(vector: Vector) -> str:

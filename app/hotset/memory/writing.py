@@ -64,7 +64,7 @@ def prepare(new: Sequence[New], embedder: Embeds) -> list[list[Prepared]]:
     parts = [[replace(one, text=part) for part in chunks(one.text)] for one in map(_checked, new)]
     flat = [part for whole in parts for part in whole]
     texts = [part.text for part in flat]
-    vectors = zip(embedder.embed(texts), embedder.embed(texts, adapted=True), strict=True)
+    vectors = zip(*embedder.embed(texts), strict=True)
     made = iter(
         Prepared(uuid7(), part, _statement(part), whole, about)
         for part, (whole, about) in zip(flat, vectors, strict=True)

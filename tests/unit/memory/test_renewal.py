@@ -16,8 +16,8 @@ ECHO = ["Echo-3 stands in hall B.", "Echo-3 runs the firmware Osprey.", "Tom loo
 
 
 def known(text: str) -> Known:
-    embed = shared_embedder().embed
-    return Known(read(text), terms(text), embed([text])[0], embed([text], adapted=True)[0])
+    (meaning,), (prop,) = shared_embedder().embed([text])
+    return Known(read(text), terms(text), meaning, prop)
 
 
 def shares(new: str, earlier: list[str], others: tuple[str, ...] = ()) -> list[float]:
