@@ -34,3 +34,8 @@ def ratios(runs: Sequence[Run], arm: str, other: str, names: Sequence[str]) -> d
 def rounded(value: float) -> float:
     """Four digits, or the whole number: more would be noise."""
     return float(f"{value:.4g}") if abs(value) < 1000 else round(value, 1)
+
+
+def spread(name: str, values: Sequence[float]) -> dict[str, float]:
+    """`name_p50` and `name_p99`; nothing of no values."""
+    return {f"{name}_p50": percentile(values, 0.5), f"{name}_p99": percentile(values, 0.99)} if values else {}

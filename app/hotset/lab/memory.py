@@ -1,9 +1,8 @@
 """`hotset bench memory`: is what is remembered found, and what is true now found first? And how fast, and how safely?
 
 The evaluation uses the public API alone: sentences go in in order, then one question a call, five answers each. Words
-come from a file of templates (`memory_world`); nothing was tuned on `held_out` and `unseen`. Speed is that of agents
-who search and then pause (`_THINK_S`), each in its own thread of one process, on memories whose vectors are drawn, not
-embedded: what a database does with vectors does not depend on what they mean.
+come from a file of templates (`memory_world`); nothing was tuned on `held_out` and `unseen`. What depends on how much
+is remembered stands in `memory_size`.
 """
 
 from __future__ import annotations
@@ -13,39 +12,27 @@ import random
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 import redis
 
 from hotset.client import Client
 from hotset.client.memory import Scope
-from hotset.embedder import CachedEmbedder, shared_embedder
-from hotset.embedder.embedder import DIMENSIONS, Embedder
+from hotset.embedder import shared_embedder
 from hotset.errors import UnknownMemory, UsageError
-from hotset.lab.figures import Run, percentile
+from hotset.lab.figures import Run, spread
+from hotset.lab.memory_size import fidelities, speeds
 from hotset.lab.memory_world import SLICES, Question, World, make_world, read_templates
 from hotset.lab.stage import Addresses, Stage
-from hotset.memory import searching
-from hotset.memory.records import New, Wanted
-from hotset.memory.room import MemoryRoom
 from hotset.memory.session import As, opened
-from hotset.memory.vectors import literal
 from hotset.memory.words import content
 from hotset.settings import Settings
-
-if TYPE_CHECKING:
-    from hotset.embedder.embedder import Vectors
 
 _K = 5
 #: 95 % of a normal distribution.
 _Z = 1.96
 PARTS = ("accuracy", "tiers", "isolation", "fidelity", "speed")
-#: So many agents search at once; each pauses so long between two searches, on average.
-_AGENTS, _THINK_S, _SEARCHES = (1, 32, 131), 2.0, 10
-_SCOPES = 131
-_SHARES = {"all": 1.0, "share10": 0.1, "share1": 0.01, "share01": 0.001}
 
 
 def measure(
@@ -109,11 +96,9 @@ def _measure_once(
             arms["isolation"] = _isolation(settings, worlds)
             arms["forgetting"] = _forgetting(client, addresses)
         if "fidelity" in parts:
-            progress(f"{rows} memories of one scope: fidelity")
-            arms |= _fidelities(client, rows, progress)
+            arms |= fidelities(addresses, client, rows, progress)
         if "speed" in parts:
-            progress(f"{rows} memories of {_SCOPES} scopes: speed")
-            arms |= _speeds(client, rows, progress)
+            arms |= speeds(addresses, client, rows, progress)
         return arms
 
 
@@ -159,8 +144,8 @@ class _Tally:
                 "abstention_balanced": sum(right) / 2,
                 "answered": right[0],
                 "abstained": right[1],
-                **_times("write_ms", self.write_ms),
-                **_times("search_ms", self.search_ms),
+                **spread("write_ms", self.write_ms),
+                **spread("search_ms", self.search_ms),
             },
             **{f"slice {name}": _recall(self.hits[name]) for name in SLICES if self.hits[name]},
         }
@@ -298,136 +283,12 @@ def _forgetting(client: Client, addresses: Addresses) -> dict[str, float]:
     return {"forgotten": len(ids), "traces": traces}
 
 
-class _Drawn(Embedder):
-    """Vectors by chance, the same for the same text: for rows whose number matters, not their meaning."""
-
-    def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
-        import numpy as np
-
-        drawn = np.empty((len(texts), DIMENSIONS), np.float32)
-        for row, text in zip(drawn, texts, strict=True):
-            row[:] = np.random.default_rng(list(text.encode())).normal(size=DIMENSIONS)
-            row /= np.linalg.norm(row)
-        return drawn, drawn
-
-
-def _fill(client: Client, scope: Callable[[int], str], rows: int, progress: Callable[[str], None]) -> dict[str, float]:
-    room = MemoryRoom(client.engine, None, embedder=CachedEmbedder(_Drawn(), None))
-    rng, start = random.Random(1), time.perf_counter()
-    batches: dict[str, list[New]] = defaultdict(list)
-    for i in range(rows):
-        tags = tuple(name for name, share in _SHARES.items() if share < 1 and i % round(1 / share) == 0)
-        batches[scope(i)].append(New(text=_sentence(rng, i), tags=tags))
-    done = 0
-    for name, batch in batches.items():
-        for first in range(0, len(batch), 1000):
-            room.remember_many(As("bench"), name, batch[first : first + 1000])
-            before, done = done, done + len(batch[first : first + 1000])
-            if done // 10_000 > before // 10_000:
-                progress(f"{done} of {rows} written")
-    seconds = time.perf_counter() - start
-    return {"rows": rows, "build_s": seconds, "rows_per_s": rows / seconds}
-
-
-def _fidelities(client: Client, rows: int, progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    built = _fill(client, lambda i: "project:size", rows, progress)
-    vectors, _ = shared_embedder().embed([_sentence(random.Random(2), i) for i in range(50)])
-    with client.engine.connect() as connection:
-        size = connection.exec_driver_sql("SELECT pg_relation_size('memories_vectors')").scalar_one()
-    found = {f"fidelity {name}": _fidelity(client, name, vectors) for name in _SHARES}
-    return {**found, "build of one scope": {**built, "index_mb": size / 1e6}}
-
-
-def _speeds(client: Client, rows: int, progress: Callable[[str], None]) -> dict[str, dict[str, float]]:
-    arms = {"build of many scopes": _fill(client, lambda i: f"agent:a{i % _SCOPES}", rows, progress)}
-    rng = random.Random(3)
-    client.memory("agent:a0").search("The encoder is loaded by its first text.", 1)
-    for agents in _AGENTS:
-        for known in (False, True):
-            progress(f"{agents} agents, vectors of questions {'cached' if known else 'new'}")
-            asked = [[_sentence(rng, rng.randrange(rows)) for _ in range(_SEARCHES)] for _ in range(agents)]
-            if known:
-                every = [q for questions in asked for q in questions]
-                client._memory_room().embedder.embed(every)
-            arms[f"search by {agents} agents, vector {'cached' if known else 'new'}"] = _speed(client, asked)
-    start, times = client.memory("agent:a0"), []
-    for i in range(100):
-        before = time.perf_counter()
-        start.remember(_sentence(rng, rows + i))
-        times.append(1000 * (time.perf_counter() - before))
-    arms["write"] = _times("write_ms", times)
-    return arms
-
-
-def _fidelity(client: Client, share: str, vectors: Vectors) -> dict[str, float]:
-    """The ten nearest by the way that a search would choose, against a comparison with every row."""
-    who = As("bench")
-    hits = wanted = returned = 0
-    indexed = 0
-    for vector in vectors:
-        with opened(client.engine, who) as session:
-            tags = () if share == "all" else (share,)
-            where = searching.filters(session, Wanted(query="x", scopes=("project:size",), tags=tags))
-            asked = {**where, "whole": literal(vector), "pool": 10}
-            few = searching.few_fit(session, where)
-            session.connection.exec_driver_sql("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = on")
-            exact = {row.id for row in session.rows("near", asked)}
-            if few:
-                near = exact
-            else:
-                session.connection.exec_driver_sql("SET LOCAL enable_indexscan = on")
-                searching.use_index(session)
-                near = {row.id for row in session.rows("near", asked)}
-                indexed += 1
-        hits += len(near & exact)
-        wanted += len(exact)
-        returned += len(near)
-    return {"recall_at_10": hits / wanted if wanted else 1.0, "returned": returned / wanted if wanted else 1.0,
-            "by_index": indexed / len(vectors)}  # fmt: skip
-
-
-def _speed(client: Client, asked: Sequence[Sequence[str]]) -> dict[str, float]:
-    """Each agent asks its questions in its own scope, and pauses before each."""
-
-    def agent(number: int) -> list[float]:
-        memory, rng, times = client.memory(f"agent:a{number % _SCOPES}"), random.Random(number), []
-        for question in asked[number]:
-            time.sleep(rng.uniform(0, 2 * _THINK_S))
-            start = time.perf_counter()
-            memory.search(question, _K)
-            times.append(1000 * (time.perf_counter() - start))
-        return times
-
-    began, busy = time.perf_counter(), time.process_time()
-    with ThreadPoolExecutor(len(asked)) as pool:
-        times = [t for found in pool.map(agent, range(len(asked))) for t in found]
-    seconds, busy = time.perf_counter() - began, time.process_time() - busy
-    return {
-        **_times("search_ms", times),
-        "searches_per_s": len(times) / seconds,
-        "client_cpu_ms": 1000 * busy / len(times),
-    }
-
-
-def _sentence(rng: random.Random, number: int) -> str:
-    who = ("Northwind", "Contoso", "Fabrikam", "Initech", "Umbrella", "Globex", "Hooli", "Vandelay")[number % 8]
-    what = ("invoice", "delivery", "contract", "warranty", "refund", "shipment", "complaint", "order")[number // 8 % 8]
-    how = rng.choice(("was confirmed", "is late", "was cancelled", "needs a signature", "was paid", "is disputed"))
-    return (
-        f"The {what} {number} of {who} {how} because of {rng.choice(('a strike', 'the holidays', 'rain', 'an audit'))}."
-    )
-
-
 def _recall(hits: Sequence[bool]) -> dict[str, float]:
     return {
         "recall_at_5": _share(hits),
         "recall_at_5_lower": wilson_lower(sum(hits), len(hits)),
         "n": float(len(hits)),
     }
-
-
-def _times(name: str, values: Sequence[float]) -> dict[str, float]:
-    return {f"{name}_p50": percentile(values, 0.5), f"{name}_p99": percentile(values, 0.99)} if values else {}
 
 
 def _share(values: Sequence[bool]) -> float:

@@ -40,6 +40,7 @@ class MemoryRoom:
         self.engine = engine
         self.hot = Hot(cache)
         self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
+        self._sizes = searching.Sizes()
 
     @_packages_needed()
     def remember(self, who: As, scope: str, new: New) -> UUID:
@@ -72,7 +73,7 @@ class MemoryRoom:
         question = searching.understood(wanted, here)
         vectors = searching.embedded(question, self.embedder)
         with opened(self.engine, who) as session:
-            found = dict(searching.find(session, wanted, question, vectors))
+            found = dict(searching.find(session, wanted, question, vectors, self._sizes))
             rows = session.rows("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
             by_id = {row.id: row for row in rows}
             texts = read_texts(session, self.hot, rows) if wanted.texts else {}

@@ -3,7 +3,9 @@ ranked by `ranking`, texts from where they lie."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -15,8 +17,8 @@ from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of
 from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
-from hotset.memory.session import Session
-from hotset.memory.vectors import Embeds, literal, received
+from hotset.memory.session import As, Session
+from hotset.memory.vectors import Embeds, received, sent
 from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, names, stem, sure_terms, tokens
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ EXACT_ROWS = 5000
 #: Of the index more is asked than is wanted: its order is nearly right, and ranking looks at more than distance.
 EF_SEARCH = 200
 _POOL = 32
+_KNOWN_S, _MOST_KNOWN = 60.0, 10_000
 MOST_QUERY = 4000
 MOST_K = 200
 
@@ -76,21 +79,21 @@ def embedded(question: Question, embedder: Embeds) -> tuple[Vector, Vector]:
 
 
 def find(
-    session: Session, wanted: Wanted, question: Question, vectors: tuple[Vector, Vector]
+    session: Session, wanted: Wanted, question: Question, vectors: tuple[Vector, Vector], sizes: Sizes
 ) -> list[tuple[UUID, float]]:
     """The best first, each with how surely it answers; none when nothing is relevant."""
     asked = {
         **filters(session, wanted),
         "as_of": question.when,
-        "whole": literal(vectors[0]),
-        "about": literal(vectors[1]),
+        "whole": sent(vectors[0]),
+        "about": sent(vectors[1]),
         "terms": sorted(question.names),
         "no_names": sorted(NO_NAMES),
         "pool": max(_POOL, 2 * wanted.k),
     }
     return rank(
         question,
-        [_candidate(row) for row in _candidates(session, asked, question)],
+        [_candidate(row) for row in _candidates(session, asked, question, few=sizes.few(session, wanted, asked))],
         wanted.k,
         THRESHOLD if wanted.threshold is None else wanted.threshold,
     )
@@ -109,8 +112,23 @@ def filters(session: Session, wanted: Wanted) -> dict[str, Any]:
     }
 
 
-def few_fit(session: Session, where: dict[str, Any]) -> bool:
-    return bool(session.rows("count", {**where, "most": EXACT_ROWS + 1})[0].n <= EXACT_ROWS)
+class Sizes:
+    """Whether few enough rows fit a search to compare each. Where far fewer did, it is not asked again for a minute:
+    by then they can hardly be too many, and if they are, the answer is the same and comes later. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._few: dict[tuple[As, Wanted], float] = {}
+
+    def few(self, session: Session, wanted: Wanted, asked: Mapping[str, Any]) -> bool:
+        key = (session.who, replace(wanted, query="", k=1, as_of=None, threshold=None, texts=True))
+        if self._few.get(key, 0.0) > time.monotonic():
+            return True
+        n = session.rows("count", {**asked, "most": EXACT_ROWS + 1})[0].n
+        if n <= EXACT_ROWS / 2:
+            if len(self._few) >= _MOST_KNOWN:
+                self._few.clear()
+            self._few[key] = time.monotonic() + _KNOWN_S
+        return bool(n <= EXACT_ROWS)
 
 
 def use_index(session: Session) -> None:
@@ -147,8 +165,8 @@ def _evident(query: str) -> frozenset[str]:
     return names(query) & sure_terms(query)
 
 
-def _candidates(session: Session, asked: dict[str, Any], question: Question) -> list[Row[Any]]:
-    if few_fit(session, asked):
+def _candidates(session: Session, asked: dict[str, Any], question: Question, *, few: bool) -> list[Row[Any]]:
+    if few:
         return session.rows("scan", asked)
     use_index(session)
     near = session.rows("near", asked)

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError
 
 from hotset.errors import HotsetError, MemoryForbidden, MemoryNotSetUp
+from hotset.memory import vectors
 from hotset.store.engine import connected
 
 ROLE = "hotset_memory"
@@ -44,10 +45,10 @@ class Session:
         self.who = who
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
-        return list(self.connection.exec_driver_sql(_sql(name), dict(parameters)).all())
+        return list(self.connection.exec_driver_sql(sql(name), dict(parameters)).all())
 
     def execute(self, name: str, parameters: Mapping[str, Any]) -> int:
-        return self.connection.exec_driver_sql(_sql(name), dict(parameters)).rowcount
+        return self.connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
 
     def audit(self, action: str, detail: str) -> None:
         """`detail` is JSON; never a text of a memory."""
@@ -72,6 +73,10 @@ def opened(engine: Engine, who: As) -> Iterator[Session]:
 
 def _become(connection: Connection, who: As) -> None:
     """Until the end of the transaction: a connection that goes back to the pool is nobody's again."""
+    driver = connection.connection.driver_connection
+    if isinstance(driver, psycopg.Connection) and vectors.understand not in connection.info:
+        vectors.understand(driver)
+        connection.info[vectors.understand] = True
     try:
         connection.exec_driver_sql(
             "SELECT set_config('hotset.tenant', %s, true), set_config('hotset.agent', %s, true),"
@@ -106,7 +111,8 @@ _PARTS = ("fits", "ranked")
 
 
 @cache
-def _sql(name: str) -> str:
+def sql(name: str) -> str:
+    """The text of `sql/{name}.sql`, with its parts."""
     folder = resources.files(__package__) / "sql"
     text = (folder / f"{name}.sql").read_text("utf-8")
     for part in _PARTS:

@@ -19,7 +19,7 @@ from hotset.memory.forgetting import forget
 from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
 from hotset.memory.tiers import Hot, read_texts
-from hotset.memory.vectors import literal
+from hotset.memory.vectors import sent
 from hotset.memory.writing import digest, settle
 from hotset.store.engine import connected
 
@@ -114,13 +114,10 @@ def renew_vectors(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot) -
             break
         # Outside of any transaction: the encoder takes its time.
         meanings, properties = embedder.embed([text for text, _ in found.values()])
-        vectors = {
-            "ids": list(found),
-            "wholes": [literal(vector) for vector in meanings],
-            "abouts": [literal(vector) for vector in properties],
-        }
         with opened(engine, who) as session:
-            total += session.execute("renew_vectors", {"tenant": who.tenant, "encoder": ENCODER, **vectors})
+            for memory, whole, about in zip(found, meanings, properties, strict=True):
+                vectors = {"id": memory, "whole": sent(whole), "about": sent(about)}
+                total += session.execute("renew_vectors", {"tenant": who.tenant, "encoder": ENCODER, **vectors})
     if total:
         with opened(engine, who) as session:
             session.audit("memory-vectors-renewed", json.dumps({"memories": total, "encoder": ENCODER}))

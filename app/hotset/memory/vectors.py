@@ -1,9 +1,13 @@
-"""Vectors as Postgres reads them."""
+"""Vectors as Postgres reads them: pgvector's halfvec in its binary form. As text one takes the client a millisecond."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +25,32 @@ class Embeds(Protocol):
         ...
 
 
-def literal(vector: Vector) -> str:
-    """`[0.1,…]` for a halfvec (11 bits of mantissa: five decimals of a unit vector are more than it holds)."""
-    return str(vector.round(5).tolist())
+class HalfVector(bytes):
+    """A parameter; what halfvec_recv reads: the number of components and a 0, two bytes each, then the components, of
+    two bytes each, too, all the network's way round."""
+
+    __slots__ = ()
 
 
-def received(sent: bytes) -> Vector:
-    """What pgvector's halfvec_send gives: two 16-bit numbers, then the components, each the network's way round."""
+class _AsItIs(Dumper):
+    format = Format.BINARY
+
+    def dump(self, obj: HalfVector) -> bytes:
+        return obj
+
+
+def understand(connection: psycopg.Connection[Any]) -> None:
+    """From now on this connection takes a HalfVector as a parameter, where the statement says `::halfvec`."""
+    connection.adapters.register_dumper(HalfVector, _AsItIs)
+
+
+def sent(vector: Vector) -> HalfVector:
+    """As a halfvec: 11 bits of mantissa a component."""
+    return HalfVector(len(vector).to_bytes(2, "big") + b"\0\0" + vector.astype(">f2").tobytes())
+
+
+def received(row: bytes) -> Vector:
+    """What pgvector's halfvec_send gives."""
     import numpy as np
 
-    return np.frombuffer(sent, ">f2", offset=4).astype(np.float32)
+    return np.frombuffer(row, ">f2", offset=4).astype(np.float32)

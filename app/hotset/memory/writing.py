@@ -22,7 +22,7 @@ from hotset.memory.facts import Statement, read
 from hotset.memory.records import MOST_CHARS, New
 from hotset.memory.renewal import LIKELY, SURE, Known, renewed
 from hotset.memory.session import Session
-from hotset.memory.vectors import Embeds, literal, received
+from hotset.memory.vectors import Embeds, received, sent
 from hotset.memory.words import NO_NAMES, content, sure_terms, terms, tokens
 
 if TYPE_CHECKING:
@@ -109,8 +109,8 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
             "pinned": one.new.pinned,
             "ttl_s": one.new.ttl_s,
             "encoder": ENCODER,
-            "embedding": literal(one.whole),
-            "about": literal(one.about),
+            "embedding": sent(one.whole),
+            "about": sent(one.about),
         },
     )
     _link(session, one.id, place)
@@ -156,7 +156,7 @@ def _settled(session: Session, scope: str, own: UUID, new: Known, at: datetime) 
         "tenant": session.who.tenant,
         "scope": scope,
         "id": own,
-        "about": literal(new.about),
+        "about": sent(new.about),
         "names": sorted(statement.names | statement.topic),
         "terms": sorted(new.terms - NO_NAMES | statement.topic),
         "subjects": [statement.subject] if statement.subject else [],

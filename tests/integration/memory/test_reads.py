@@ -10,7 +10,7 @@ from sqlalchemy import Row
 from hotset import Client
 from hotset.memory import As, searching
 from hotset.memory.records import Wanted
-from hotset.memory.session import Session, _sql, opened
+from hotset.memory.session import Session, opened, sql
 
 
 class Explaining(Session):
@@ -19,7 +19,7 @@ class Explaining(Session):
     plans: dict[str, dict[str, Any]]
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
-        asked = "EXPLAIN (ANALYZE, FORMAT JSON) " + _sql(name)
+        asked = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql(name)
         self.plans[name] = self.connection.exec_driver_sql(asked, dict(parameters)).scalar_one()[0]["Plan"]
         return super().rows(name, parameters)
 
@@ -41,6 +41,6 @@ def test_a_search_reads_its_own_scope_and_no_other(client: Client) -> None:
     with opened(client.engine, As("acme")) as session:
         explaining = Explaining(session.connection, session.who)
         explaining.plans = {}
-        assert searching.find(explaining, wanted, question, vectors)
+        assert searching.find(explaining, wanted, question, vectors, searching.Sizes())
     # Once all of the scope, then those that may answer one by one, and what took their place.
     assert sum(reads(explaining.plans["scan"])) <= 40 + 3 * 40, explaining.plans
