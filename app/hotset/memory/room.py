@@ -66,14 +66,12 @@ class MemoryRoom:
     def search(self, who: As, wanted: Wanted) -> list[Memory]:
         searching.check(wanted)
         words, first = searching.doubtful(wanted.query)
-        here: frozenset[str] = frozenset()
-        if words:
-            with opened(self.engine, who) as session:
-                here = searching.known(session, wanted, words, first)
-        question = searching.understood(wanted, here)
-        vectors = searching.embedded(question, self.embedder)
+        # Outside of any transaction: the encoder takes its time, and connections are few.
+        meaning, prop = self.embedder.embed([wanted.query])
         with opened(self.engine, who) as session:
-            found = dict(searching.find(session, wanted, question, vectors, self._sizes))
+            here = searching.known(session, wanted, words, first) if words else frozenset()
+            question = searching.understood(wanted, here)
+            found = dict(searching.find(session, wanted, question, (meaning[0], prop[0]), self._sizes))
             rows = session.rows("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
             by_id = {row.id: row for row in rows}
             texts = read_texts(session, self.hot, rows) if wanted.texts else {}

@@ -18,7 +18,7 @@ from hotset.memory.facts import kinds, kinds_of
 from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
 from hotset.memory.session import As, Session
-from hotset.memory.vectors import Embeds, received, sent
+from hotset.memory.vectors import received, sent
 from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, names, stem, sure_terms, tokens
 
 if TYPE_CHECKING:
@@ -71,17 +71,11 @@ def understood(wanted: Wanted, here: frozenset[str]) -> Question:
     return Question(wanted.query, found, stems, wanted.as_of or datetime.now(UTC), kinds(wanted.query))
 
 
-def embedded(question: Question, embedder: Embeds) -> tuple[Vector, Vector]:
-    """Vectors of the question: of its meaning, and of the property that it asks for. Outside of any transaction: the
-    encoder takes its time, and connections are few."""
-    meaning, prop = embedder.embed([question.text])
-    return meaning[0], prop[0]
-
-
 def find(
     session: Session, wanted: Wanted, question: Question, vectors: tuple[Vector, Vector], sizes: Sizes
 ) -> list[tuple[UUID, float]]:
-    """The best first, each with how surely it answers; none when nothing is relevant."""
+    """The best first, each with how surely it answers; none when nothing is relevant. `vectors`: of the question's
+    meaning, and of the property that it asks for."""
     asked = {
         **filters(session, wanted),
         "as_of": question.when,

@@ -37,10 +37,10 @@ def test_a_search_reads_its_own_scope_and_no_other(client: Client) -> None:
     client.memory("project:own").remember_many(f"Order {i} of Initech is paid." for i in range(40))
     wanted = Wanted(query="Is order 7 of Initech paid?", scopes=("project:own",), k=5)
     question = searching.understood(wanted, frozenset())
-    vectors = searching.embedded(question, client._memory_room().embedder)
+    (meaning,), (prop,) = client._memory_room().embedder.embed([wanted.query])
     with opened(client.engine, As("acme")) as session:
         explaining = Explaining(session.connection, session.who)
         explaining.plans = {}
-        assert searching.find(explaining, wanted, question, vectors, searching.Sizes())
+        assert searching.find(explaining, wanted, question, (meaning, prop), searching.Sizes())
     # Once all of the scope, then those that may answer one by one, and what took their place.
     assert sum(reads(explaining.plans["scan"])) <= 40 + 3 * 40, explaining.plans
