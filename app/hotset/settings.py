@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, ConfigDict, Field, SecretStr, TypeAdapter, ValidationError
@@ -122,6 +122,9 @@ class Settings:
     keep_audit_months: _Kept = 13
     #: A memory that nobody used for so many wall hours goes cold: its text is kept compressed, and searched as before.
     memory_cold_hours: _Positive = 24.0
+    #: Where texts beyond 200 tokens are cut: `sentences`, after as many as fit, with an overlap, or `semantic`, where
+    #: the meaning changes most between two of them (costs a run of the encoder for each).
+    memory_chunking: Literal["sentences", "semantic"] = "sentences"
     #: Unimportant episodes are forgotten after so many days (pinned and important ones stay); 0: never.
     keep_memory_days: _Kept = 7
     #: Handled messages and dead letters are deleted after so many days, keys of sent messages too; 0: never.

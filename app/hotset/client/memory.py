@@ -202,7 +202,7 @@ class Remembering:
                 from hotset.memory.room import MemoryRoom
 
                 cache = connect_cache(self.settings.cache_url.get_secret_value(), text=False)
-                self._room = MemoryRoom(self._store.engine, cache)
+                self._room = MemoryRoom(self._store.engine, cache, chunking=self.settings.memory_chunking)
             return self._room
 
     def _as(self, agent: str = "") -> As:

@@ -22,6 +22,7 @@ from hotset.client.memory import Scope
 from hotset.embedder import shared_embedder
 from hotset.errors import UnknownMemory, UsageError
 from hotset.lab.figures import Run, spread
+from hotset.lab.memory_chunks import chunkings
 from hotset.lab.memory_size import fidelities, speeds
 from hotset.lab.memory_world import SLICES, Question, World, make_world, read_templates
 from hotset.lab.stage import Addresses, Stage
@@ -32,7 +33,7 @@ from hotset.settings import Settings
 _K = 5
 #: 95 % of a normal distribution.
 _Z = 1.96
-PARTS = ("accuracy", "tiers", "isolation", "fidelity", "speed")
+PARTS = ("accuracy", "chunks", "tiers", "isolation", "fidelity", "speed")
 
 
 def measure(
@@ -88,6 +89,9 @@ def _measure_once(
             if "accuracy" in parts:
                 progress("baselines")
                 arms |= tally.arms() | _baselines(worlds)
+        if "chunks" in parts:
+            progress("long texts")
+            arms |= chunkings(settings, worlds)
         if "tiers" in parts:
             progress("the same answers from every tier")
             arms["tiers"] = _tiers(client, worlds, addresses)

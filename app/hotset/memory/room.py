@@ -14,6 +14,7 @@ from sqlalchemy import Engine
 from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.errors import EmbedderMissing, InvalidMemory, Unavailable, UnknownMemory
 from hotset.memory import searching, sharing, writing
+from hotset.memory.chunks import Chunking
 from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
 from hotset.memory.session import As, opened
@@ -34,18 +35,27 @@ def _packages_needed() -> Iterator[None]:
 
 
 class MemoryRoom:
-    """Thread-safe. `cache`: the Redis of the hot tier and of vectors; without one it works, slower."""
+    """Thread-safe. `cache`: the Redis of the hot tier and of vectors; without one it works, slower. `chunking`: where
+    long texts are cut."""
 
-    def __init__(self, engine: Engine, cache: redis.Redis | None, *, embedder: CachedEmbedder | None = None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        cache: redis.Redis | None,
+        *,
+        embedder: CachedEmbedder | None = None,
+        chunking: Chunking = "sentences",
+    ) -> None:
         self.engine = engine
         self.hot = Hot(cache)
         self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
         self._sizes = searching.Sizes()
+        self._chunking = chunking
 
     @_packages_needed()
     def remember(self, who: As, scope: str, new: New) -> UUID:
         """Its id (of a long text that of its first part), when it is committed."""
-        parts = writing.prepare([new], self.embedder)[0]
+        parts = writing.prepare([new], self.embedder, self._chunking)[0]
         with opened(self.engine, who) as session:
             session.execute("scope", {"tenant": who.tenant, "scope": scope})
             return next(iter([writing.write(session, scope, part) for part in parts]))
@@ -55,7 +65,7 @@ class MemoryRoom:
         """Many at once, 500 a transaction. What they change of earlier ones is found by the next consolidation."""
         ids: list[UUID] = []
         for start in range(0, len(new), _CHUNK):
-            prepared = writing.prepare(new[start : start + _CHUNK], self.embedder)
+            prepared = writing.prepare(new[start : start + _CHUNK], self.embedder, self._chunking)
             with opened(self.engine, who) as session:
                 session.execute("scope", {"tenant": who.tenant, "scope": scope})
                 for parts in prepared:

@@ -17,7 +17,7 @@ from uuid_utils.compat import uuid7
 
 from hotset.embedder import ENCODER
 from hotset.errors import InvalidMemory
-from hotset.memory.chunks import chunks
+from hotset.memory.chunks import Chunking, chunks, semantic_chunks
 from hotset.memory.facts import Statement, read
 from hotset.memory.records import MOST_CHARS, New
 from hotset.memory.renewal import LIKELY, SURE, Known, renewed
@@ -59,9 +59,13 @@ class _Place:
     valid_to: datetime | None = None
 
 
-def prepare(new: Sequence[New], embedder: Embeds) -> list[list[Prepared]]:
+def prepare(new: Sequence[New], embedder: Embeds, chunking: Chunking = "sentences") -> list[list[Prepared]]:
     """Check all, then embed all; of each its parts. Raises InvalidMemory, EmbedderMissing."""
-    parts = [[replace(one, text=part) for part in chunks(one.text)] for one in map(_checked, new)]
+
+    def cut(text: str) -> list[str]:
+        return chunks(text) if chunking == "sentences" else semantic_chunks(text, embedder)
+
+    parts = [[replace(one, text=part) for part in cut(one.text)] for one in map(_checked, new)]
     flat = [part for whole in parts for part in whole]
     texts = [part.text for part in flat]
     vectors = zip(*embedder.embed(texts), strict=True)

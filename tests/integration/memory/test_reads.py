@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import psycopg
+import pytest
 from sqlalchemy import Row
 
 from hotset import Client
@@ -44,3 +46,20 @@ def test_a_search_reads_its_own_scope_and_no_other(client: Client) -> None:
         assert searching.find(explaining, wanted, question, (meaning, prop), searching.Sizes())
     # Once all of the scope, then those that may answer one by one, and what took their place.
     assert sum(reads(explaining.plans["scan"])) <= 40 + 3 * 40, explaining.plans
+
+
+def test_where_many_fit_every_search_uses_the_index(
+    client: Client, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also after the fifth, when Postgres may keep one plan for all scopes, and with few rows a comparison of all."""
+    monkeypatch.setattr(searching, "EXACT_ROWS", 0)
+    memory = client.memory("project:own")
+    memory.remember_many(f"Order {i} of Initech is paid." for i in range(40))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ANALYZE memories")
+        for i in range(12):
+            assert memory.search(f"Is order {i} of Initech paid?")
+        with client.engine.connect() as own:
+            own.exec_driver_sql("SELECT pg_stat_force_next_flush()")
+        scans = "SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'memories_vectors'"
+        assert connection.execute(scans).fetchall()[0][0] >= 12

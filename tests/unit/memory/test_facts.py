@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hotset.memory.chunks import chunks
+from hotset.embedder import shared_embedder
+from hotset.memory.chunks import chunks, semantic_chunks
 from hotset.memory.facts import read
 from hotset.memory.words import names, sentences, stem, terms, tokens
 
@@ -55,3 +56,22 @@ def test_a_part_begins_with_the_last_sentence_of_the_one_before() -> None:
     text = " ".join(f"This is the sentence number {i} of a rather long report." for i in range(60))
     first, second, *_ = chunks(text)
     assert sentences(first)[-1] == sentences(second)[0]
+
+
+def test_a_text_is_cut_where_its_meaning_changes() -> None:
+    topics = [
+        "The ferry {} leaves the harbour at dawn and carries cars across the bay.",
+        "Our accountant {} files the tax return and checks every invoice twice.",
+        "The goalkeeper {} saved two penalties and won the football match.",
+    ]
+    text = " ".join(topic.format(name) for topic in topics for name in ("Anna", "Berta", "Clara", "Dora") * 2)
+    parts = semantic_chunks(text, shared_embedder())
+    assert sentences(" ".join(parts)) == sentences(text)
+    # None speaks of two topics.
+    assert all(sum(word in part for word in ("ferry", "accountant", "goalkeeper")) == 1 for part in parts)
+    assert any(sum(word in part for word in ("ferry", "accountant", "goalkeeper")) == 2 for part in chunks(text))
+
+
+def test_a_short_text_is_not_cut_whatever_its_meaning() -> None:
+    text = "The ferry leaves at dawn. Our accountant files the tax return."
+    assert semantic_chunks(text, shared_embedder()) == [text]
