@@ -26,7 +26,7 @@ from hotset.cli.main import app
 from hotset.errors import CannotDecrypt, IdempotencyConflict, InvalidMessage, JobFailed
 from hotset.fleet_file import classic_fleet
 from hotset.jobs import NewJob, Outcome, State
-from hotset.messaging import MessageStore, NewMessage, new_message
+from hotset.messaging import MessageStore, NewMessage, Wanted, new_message
 from hotset.modelserver.bodies import Ask
 from hotset.modelserver.generate import Generator
 from hotset.store import Cipher, JobStore, erasure, flows, seals
@@ -351,7 +351,7 @@ def test_a_message_without_its_key_is_an_error_of_its_own_and_costs_no_other(eng
     (mine,) = blind.send([message("a")])
     (theirs,) = MessageStore(engine, tenant="default", actor="t", cipher=Cipher(KEY)).send([message("b")])
     (plain,) = MessageStore(engine, tenant="default", actor="t").send([message("c")])
-    found = {d.id: d for d in blind.claim(TO, after=None, wanted=10, lease_s=0.001).deliveries}
+    found = {d.id: d for d in blind.claim([Wanted(TO, None, 10, 0.001)])[0].deliveries}
     assert (found[mine].body, found[plain].body) == ({"from": "a"}, {"from": "c"})
     assert found[theirs].body is None and f"Message {theirs} cannot" in str(found[theirs].unreadable)
     view = blind.get(theirs)

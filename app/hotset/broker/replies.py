@@ -134,10 +134,9 @@ def tell_ended(client: redis.Redis, ended: Iterable[tuple[str | None, UUID, str]
 
 def tell_inboxes(client: redis.Redis, tenant: str, agents: Iterable[str]) -> None:
     """Wake whoever waits at these inboxes, from this thread. Raises redis.RedisError."""
-    pipe = client.pipeline(transaction=False)
-    for agent in agents:
-        pipe.publish(inbox_channel(tenant, agent), "")
-    pipe.execute()
+    channels = [inbox_channel(tenant, agent) for agent in agents]
+    for first in range(0, len(channels), 100):
+        _publish(client, [_Message(name, "", "", "", "") for name in channels[first : first + 100]])
 
 
 def read_tokens(client: redis.Redis, job: UUID, attempt: int, seq: int) -> list[dict[str, Any]]:

@@ -224,10 +224,14 @@ class AsyncMessage(Received):
 
     def __init__(self, client: AsyncClient, delivery: Delivery) -> None:
         super().__init__(delivery)
+        self._client = client
         self._sync = Message(client._sync, delivery)
         self._call = client._call
 
-    ack = _awaited(Message.ack)
+    async def ack(self) -> None:
+        """It is handled. Raises LeaseLost when its lease has ended and it went to somebody else."""
+        await arun(self._sync._acked(), self._client._pool)
+
     nack = _awaited(Message.nack)
     extend = _awaited(Message.extend)
 

@@ -89,15 +89,15 @@ class Client(Submitting, Operating, Messaging, Remembering):
         self._actor = f"{_user()}@{socket.gethostname()}:{os.getpid()}"
         url = settings.database_url.get_secret_value()
         limit_s = settings.database_timeout_s
-        engine = make_engine(url, application="hotset-client", answer_s=limit_s)
+        # One more for each two that messages keep.
+        engine = make_engine(url, application="hotset-client", pool_size=6, answer_s=limit_s)
         # Marks that a crash may lose: the relay would publish again, which is harmless.
         relaxed = make_engine(url, application="hotset-client-marks", pool_size=2, durable=False, answer_s=limit_s)
         self._engines = (engine, relaxed)
         self._store = JobStore(engine, scale=settings.scale, relaxed=relaxed, cipher=self._cipher)
-        self._messages = MessageStore(
-            engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed, cipher=self._cipher
+        self._connect_messages(
+            MessageStore(engine, tenant=self.tenant, actor=self._actor, relaxed=relaxed, cipher=self._cipher)
         )
-        self._to_wake = {}
         self._lanes = Lanes(settings.broker_url.get_secret_value())
         self._listener = Listener(
             settings.cache_url.get_secret_value(),

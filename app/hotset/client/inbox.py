@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from hotset.client.steps import Box, Call, Give, Plan, Take, is_over, sooner, until_after
+from hotset.client.steps import Ask, Box, Call, Give, Plan, Take, is_over, run, sooner, until_after
 from hotset.errors import HotsetError, LeaseLost, Unavailable
-from hotset.messaging import Claimed, Delivery
+from hotset.messaging import Claimed, Delivery, Wanted
 from hotset.messaging.message import reason_of
 
 if TYPE_CHECKING:
@@ -85,7 +85,13 @@ class Message(Received):
 
     def ack(self) -> None:
         """It is handled. Raises LeaseLost when its lease has ended and it went to somebody else."""
-        self._client._here()._messages.ack(self._delivery)
+        run(self._acked())
+
+    def _acked(self) -> Plan[Any, None]:
+        """`ack` as a plan, for threads and tasks alike."""
+        client = self._client._here()
+        if not (yield Ask(client._acks, self._delivery)):
+            yield Call(partial(client._messages.ack, self._delivery))
 
     def nack(self, reason: str = "refused", delay: float | None = None) -> bool:
         """Have it delivered again, after `delay` wall seconds or a back-off (1 s, doubling, 300 s at most).
@@ -141,7 +147,8 @@ def inbox(
     timeout: float | None,
 ) -> Plan[M, None]:
     """The messages of an inbox as they come. Ends when nothing came for `timeout` wall seconds."""
-    store, listener = client._here()._messages, client._listener
+    here = client._here()
+    store, claims, listener = here._messages, here._claims, here._listener
     box = Box()
     taken: deque[Delivery] = deque()
     after: str | None = None
@@ -152,7 +159,7 @@ def inbox(
         while True:
             box.clear()
             try:
-                claimed = yield Call(partial(store.claim, agent, after=after, wanted=batch, lease_s=lease_s))
+                claimed = yield Ask(claims, Wanted(agent, after, batch, lease_s))
                 began = True
             except Unavailable:
                 if not began:

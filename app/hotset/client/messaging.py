@@ -13,8 +13,9 @@ import redis
 from hotset.broker.replies import tell_inboxes
 from hotset.client.inbox import Message, inbox
 from hotset.client.steps import Each, Plan
+from hotset.client.together import Together
 from hotset.errors import HotsetError, InvalidMessage, UnknownMessage, did_you_mean
-from hotset.messaging import Delivery, MessageStore, MessageView, NewMessage, new_message
+from hotset.messaging import Claimed, Delivery, MessageStore, MessageView, NewMessage, Wanted, new_message
 from hotset.messaging.message import name
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ STATES: Mapping[str, tuple[tuple[str, ...], bool | None]] = {
 }
 LONGEST_LEASE_S = 86_400.0
 LARGEST_BATCH = 1000
+#: Calls that one statement carries out for several callers, at the most.
+_TOGETHER = 32
 
 M = TypeVar("M")
 
@@ -48,6 +51,10 @@ class Messaging:
     _listener: Listener
     #: Transactions of `Message.handling` that are open, by their connections' id(): whom to wake once they commit.
     _to_wake: dict[int, set[str]]
+    #: What several threads and tasks want of Postgres at a time: see `Together`.
+    _sends: Together[NewMessage, UUID]
+    _claims: Together[Wanted, Claimed]
+    _acks: Together[Delivery, bool]
 
     if TYPE_CHECKING:
 
@@ -77,7 +84,9 @@ class Messaging:
         Raises InvalidMessage, IdempotencyConflict (same key, another message), StoreUnavailable.
         """
         message = self._new(to, body, from_=from_, topic=topic, key=key, job=job, max_deliveries=max_deliveries)
-        return str(self._send([message], within)[0])
+        if within is not None or key is not None:
+            return str(self._send([message], within)[0])
+        return str(self._here()._sends.do(message))
 
     def send_many(self, messages: Iterable[Mapping[str, Any]], *, within: Connection | None = None) -> list[str]:
         """Send many, all of them or none, in their order: mappings with the names of `send`'s arguments."""
@@ -207,6 +216,12 @@ class Messaging:
 
     # ---- how -------------------------------------------------------------------------------------------------
 
+    def _connect_messages(self, store: MessageStore) -> None:
+        self._messages, self._to_wake = store, {}
+        self._sends = Together(store.send, _TOGETHER, self._wake_for)
+        self._claims = Together(store.claim, _TOGETHER)
+        self._acks = Together(store.ack_together, _TOGETHER)
+
     def _new(self, to: str | None, body: Any, *, max_deliveries: int | None = None, **said: Any) -> NewMessage:
         return new_message(
             to,
@@ -218,8 +233,11 @@ class Messaging:
 
     def _send(self, messages: list[NewMessage], within: Connection | None) -> list[UUID]:
         sent: list[UUID] = self._here()._messages.send(messages, within)
-        self._wake({m.recipient for m in messages if m.recipient is not None}, within)
+        self._wake_for(messages, within)
         return sent
+
+    def _wake_for(self, messages: Iterable[NewMessage], within: Connection | None = None) -> None:
+        self._wake({m.recipient for m in messages if m.recipient is not None}, within)
 
     def _wake(self, agents: Collection[str], within: Connection | None = None) -> None:
         """Tell who waits at these inboxes. If the cache is away they look for themselves, a little later."""

@@ -4,12 +4,13 @@ What waits is a *plan*: a generator that yields steps and is sent their answers.
 
     Take(box, until)   the next thing put into the box, or None when the time is up
     Call(function)     the value of a short blocking call
+    Ask(together, it)  the answer to it, of a call that is carried out together with others
     Pause(seconds)     nothing, so many wall seconds later
     Give(item)         hands an item to whoever iterates
 
-`run` and `Each` carry a plan out in the calling thread; `arun` and `AsyncEach` in an event loop, where a Take holds no
-thread and a Call goes to a pool. Whatever ends the caller (an error, a timeout, a cancelled task, a dropped iterator)
-is raised inside the plan or closes it, so that its `finally` tidies up.
+`run` and `Each` carry a plan out in the calling thread; `arun` and `AsyncEach` in an event loop, where neither a Take
+nor an Ask holds a thread and a Call goes to a pool. Whatever ends the caller (an error, a timeout, a cancelled task, a
+dropped iterator) is raised inside the plan or closes it, so that its `finally` tidies up.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+
+from hotset.client.together import Together
 
 #: Things that a slow reader may lag behind; of those that may be read again elsewhere, more are dropped.
 BUFFER = 10_000
@@ -81,9 +84,12 @@ class Box:
                     return None
                 future = loop.create_future()
                 self._task = (loop, future)
+            timer = None if left is None else loop.call_later(left, _wake, future)
             try:
-                await asyncio.wait((future,), timeout=left)
+                await future
             finally:
+                if timer is not None:
+                    timer.cancel()
                 with self._filled:
                     if self._task is not None and self._task[1] is future:
                         self._task = None
@@ -113,6 +119,18 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
+class Ask(Generic[T, R]):
+    together: Together[T, R]
+    item: T
+
+    def do(self) -> R:
+        return self.together.do(self.item)
+
+    async def ado(self, pool: Executor) -> R:
+        return await self.together.ado(self.item, pool)
+
+
+@dataclass(frozen=True, slots=True)
 class Pause:
     seconds: float
 
@@ -129,7 +147,7 @@ class Give(Generic[T]):
 
 
 #: Gives items of the first type, returns the second.
-Plan = Generator[Take | Call | Pause | Give[T], Any, R]
+Plan = Generator[Take | Call | Ask[Any, Any] | Pause | Give[T], Any, R]
 
 
 def run(plan: Plan[Any, R]) -> R:

@@ -3,11 +3,10 @@ next; or cut where the meaning changes most between two sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
-from hotset.memory.vectors import Embeds
 from hotset.memory.words import sentences, tokens
 
 Chunking = Literal["sentences", "semantic"]
@@ -25,13 +24,13 @@ def chunks(text: str, most: int = MOST_TOKENS) -> list[str]:
     return [text] if _size(text) <= most else _packed(_pieces(text, most), most)
 
 
-def semantic_chunks(text: str, embedder: Embeds, most: int = MOST_TOKENS) -> list[str]:
-    """As `chunks`, but parts end where the meaning changes, and only what is still too long is packed."""
+def semantic_chunks(text: str, meanings: Callable[[list[str]], Iterable[Any]], most: int = MOST_TOKENS) -> list[str]:
+    """As `chunks`, but parts end where the meaning changes, and only what is still too long is packed. `meanings`: unit
+    vectors of sentences, in their order."""
     if _size(text) <= most:
         return [text]
     pieces = _pieces(text, most)
-    meanings, _ = embedder.embed(pieces)
-    alike = [float(a @ b) for a, b in pairwise(meanings)]
+    alike = [float(a @ b) for a, b in pairwise(meanings(pieces))]
     cuts = sorted(sorted(range(len(alike)), key=alike.__getitem__)[: round(_CUT * len(alike))])
     bounds = [0, *(i + 1 for i in cuts), len(pieces)]
     return [part for start, end in pairwise(bounds) for part in _packed(pieces[start:end], most)]

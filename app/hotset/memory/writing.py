@@ -63,7 +63,9 @@ def prepare(new: Sequence[New], embedder: Embeds, chunking: Chunking = "sentence
     """Check all, then embed all; of each its parts. Raises InvalidMemory, EmbedderMissing."""
 
     def cut(text: str) -> list[str]:
-        return chunks(text) if chunking == "sentences" else semantic_chunks(text, embedder)
+        if chunking == "sentences":
+            return chunks(text)
+        return semantic_chunks(text, lambda pieces: embedder.embed(pieces)[0])
 
     parts = [[replace(one, text=part) for part in cut(one.text)] for one in map(_checked, new)]
     flat = [part for whole in parts for part in whole]

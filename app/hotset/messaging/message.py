@@ -63,6 +63,17 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of an inbox: leases of `lease_s` wall seconds for up to `most` messages of as many senders, from
+    behind that one on."""
+
+    recipient: str
+    after: str | None
+    most: int
+    lease_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Claimed:
     """What an inbox gave. `more` waits behind it; else look again in so many wall seconds, or when there is news."""
 

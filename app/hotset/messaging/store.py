@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, Engine, Row
 
 from hotset.errors import CannotDecrypt, IdempotencyConflict, InvalidMessage, LeaseLost
-from hotset.messaging.message import LARGEST_BODY, Claimed, Delivery, MessageView, NewMessage
+from hotset.messaging.message import LARGEST_BODY, Claimed, Delivery, MessageView, NewMessage, Wanted
 from hotset.store.cipher import Cipher
 from hotset.store.engine import connected, rows, sql
+from hotset.store.line import Line
 
 #: Wall seconds: the back-off of a refused message doubles from the first to the longest.
 BACKOFF_S, BACKOFF_LONGEST_S = 1.0, 300.0
@@ -48,6 +49,8 @@ class MessageStore:
         self.tenant = tenant
         self._actor = actor
         self._relaxed = relaxed or engine
+        # For what each message needs.
+        self._sends, self._acks, self._claims = Line(engine), Line(engine), Line(self._relaxed)
 
     # ---- sending ---------------------------------------------------------------------------------------------
 
@@ -60,7 +63,7 @@ class MessageStore:
         document = json.dumps([self._row(place, m) for place, m in enumerate(messages)], separators=(",", ":"))
         parameters = {"tenant": self.tenant, "rows": document}
         if within is None and all(m.key is None for m in messages):
-            self._rows("send", parameters)
+            self._sends.rows("send", parameters, room=_ROOM)
             return [m.id for m in messages]
         with self._transaction(within) as connection:
             sent = {r.id for r in connection.exec_driver_sql(_sql("send"), parameters).all()}
@@ -101,19 +104,18 @@ class MessageStore:
 
     # ---- receiving -------------------------------------------------------------------------------------------
 
-    def claim(self, recipient: str, *, after: str | None, wanted: int, lease_s: float) -> Claimed:
-        """Leases of `lease_s` wall seconds for up to `wanted` messages of as many senders, from behind that one on."""
-        parameters = {
-            "tenant": self.tenant,
-            "recipient": recipient,
-            "after": after,
-            "wanted": wanted,
-            "lease_s": lease_s,
-            "actor": self._actor,
-        }
-        found = rows(self._relaxed, "claim", parameters, room=_ROOM)
-        *given, last = found
-        return Claimed(tuple(self._delivery(r, recipient) for r in given), more=last.more, again_in_s=last.in_s)
+    def claim(self, asked: Sequence[Wanted]) -> list[Claimed]:
+        """What each of these inboxes gave, in their order: all of them in one statement."""
+        document = json.dumps([{"place": place, **asdict(wanted)} for place, wanted in enumerate(asked)])
+        parameters = {"tenant": self.tenant, "asked": document, "actor": self._actor}
+        given: list[list[Delivery]] = [[] for _ in asked]
+        claimed = [Claimed(())] * len(asked)
+        for r in self._claims.rows("claim", parameters, room=_ROOM):
+            if r.id is None:
+                claimed[r.place] = Claimed(tuple(given[r.place]), more=r.more, again_in_s=r.in_s)
+            else:
+                given[r.place].append(self._delivery(r, asked[r.place].recipient))
+        return claimed
 
     def _delivery(self, r: Row[Any], recipient: str) -> Delivery:
         body, unreadable = self._said(r)
@@ -130,6 +132,13 @@ class MessageStore:
             done = list(within.exec_driver_sql(_sql("ack"), parameters).all())
         if not done:
             raise LeaseLost(delivery.id)
+
+    def ack_together(self, deliveries: Sequence[Delivery]) -> list[bool]:
+        """They are handled, by one commit. False: not that one, and `ack` says why: its lease was lost, or another
+        transaction has it locked, for which the others do not wait."""
+        document = json.dumps([{"id": str(d.id), "lease": str(d.lease)} for d in deliveries])
+        done = {r.id for r in self._acks.rows("ack_together", {"held": document}, room=_ROOM)}
+        return [d.id in done for d in deliveries]
 
     @contextmanager
     def handling(self, delivery: Delivery) -> Iterator[Connection]:

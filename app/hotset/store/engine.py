@@ -115,13 +115,18 @@ def connected(engine: Engine) -> Iterator[Connection]:
             raise
         raise ours from e
     except (OperationalError, InterfaceError, PoolTimeout) as e:
-        if isinstance(e, DBAPIError) and not e.connection_invalidated and _server_answered(e):
+        if isinstance(e, DBAPIError) and not e.connection_invalidated and server_answered(e.orig):
             raise
-        cause = str(getattr(e, "orig", None) or e).strip().splitlines()[0]
-        raise StoreUnavailable(
-            f"Postgres does not answer at {engine.url.render_as_string(hide_password=True)}: {cause}.",
-            remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_DATABASE_URL.",
-        ) from e
+        raise away(engine, getattr(e, "orig", None) or e) from e
+
+
+def away(engine: Engine, error: BaseException) -> StoreUnavailable:
+    """What the driver's error means to whoever called."""
+    cause = str(error).strip().splitlines()[0]
+    return StoreUnavailable(
+        f"Postgres does not answer at {engine.url.render_as_string(hide_password=True)}: {cause}.",
+        remedy="Start it (`hotset up` starts an embedded one) or set HOTSET_DATABASE_URL.",
+    )
 
 
 def rows(engine: Engine, name: str, parameters: Mapping[str, Any], *, room: str = __package__) -> list[Row[Any]]:
@@ -153,8 +158,8 @@ def undisturbed(change: Callable[[], T]) -> T:
     return change()
 
 
-def _server_answered(e: DBAPIError) -> bool:
-    """Whether the error came from a server that works (a statement's fault) and not from its absence."""
-    state = getattr(e.orig, "sqlstate", None)
+def server_answered(error: BaseException | None) -> bool:
+    """Whether the driver's error came from a server that works (a statement's fault) and not from its absence."""
+    state = getattr(error, "sqlstate", None)
     # 57P01..03: shutting down or starting up; 08*: connection; 53*: no room, no memory, too many connections.
     return state is not None and not state.startswith(("08", "53", "57P"))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -58,6 +61,10 @@ def test_a_part_begins_with_the_last_sentence_of_the_one_before() -> None:
     assert sentences(first)[-1] == sentences(second)[0]
 
 
+def meanings(pieces: list[str]) -> Iterable[Any]:
+    return shared_embedder().embed(pieces)[0]
+
+
 def test_a_text_is_cut_where_its_meaning_changes() -> None:
     topics = [
         "The ferry {} leaves the harbour at dawn and carries cars across the bay.",
@@ -65,7 +72,7 @@ def test_a_text_is_cut_where_its_meaning_changes() -> None:
         "The goalkeeper {} saved two penalties and won the football match.",
     ]
     text = " ".join(topic.format(name) for topic in topics for name in ("Anna", "Berta", "Clara", "Dora") * 2)
-    parts = semantic_chunks(text, shared_embedder())
+    parts = semantic_chunks(text, meanings)
     assert sentences(" ".join(parts)) == sentences(text)
     # None speaks of two topics.
     assert all(sum(word in part for word in ("ferry", "accountant", "goalkeeper")) == 1 for part in parts)
@@ -74,4 +81,4 @@ def test_a_text_is_cut_where_its_meaning_changes() -> None:
 
 def test_a_short_text_is_not_cut_whatever_its_meaning() -> None:
     text = "The ferry leaves at dawn. Our accountant files the tax return."
-    assert semantic_chunks(text, shared_embedder()) == [text]
+    assert semantic_chunks(text, meanings) == [text]
