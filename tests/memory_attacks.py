@@ -27,6 +27,8 @@ TABLES = (
     "memory_scopes",
     "memory_handoffs",
     "memory_grants",
+    "memory_summaries",
+    "memory_sources",
 )
 #: `{a}` stands for a table's alias.
 PREDICATES = (

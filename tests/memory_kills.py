@@ -79,10 +79,11 @@ def _lost(client: Client, count: int) -> list[str]:
 
 
 @contextmanager
-def nest(client: Client) -> Iterator[subprocess.Popen[str]]:
+def nest(client: Client, work: str = "tiers") -> Iterator[subprocess.Popen[str]]:
+    """`work`: what those that are born do without end; "tiers" or "summaries"."""
     names = ("database_url", "cache_url", "broker_url")
     urls = {f"HOTSET_{name.upper()}": getattr(client.settings, name).get_secret_value() for name in names}
-    command = [sys.executable, __file__, client.tenant]
+    command = [sys.executable, __file__, client.tenant, work]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **urls}
     ) as process:
@@ -110,24 +111,27 @@ def _pipe(pipe: IO[str] | None) -> IO[str]:
     return pipe
 
 
-def _work(tenant: str) -> None:
+def _work(tenant: str, work: str) -> None:
     with Client(tenant=tenant) as client:
         client.memory_stats()
         print(os.getpid(), flush=True)
         while True:
-            random.choice((client.consolidate, client.demote, client.memory_restore))()
+            if work == "summaries":
+                client.summarise()
+            else:
+                random.choice((client.consolidate, client.demote, client.memory_restore))()
 
 
-def _main(tenant: str) -> None:
-    from hotset.memory import room, upkeep  # noqa: F401 - so that no child has to import them
+def _main(tenant: str, work: str) -> None:
+    from hotset.memory import room, summaries, upkeep  # noqa: F401 - so that no child has to import them
 
     for _ in sys.stdin:
         pid = os.fork()
         if not pid:
-            _work(tenant)
+            _work(tenant, work)
         os.waitpid(pid, 0)
         print("dead", flush=True)
 
 
 if __name__ == "__main__":
-    _main(sys.argv[1])
+    _main(*sys.argv[1:])

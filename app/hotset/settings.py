@@ -127,6 +127,8 @@ class Settings:
     memory_chunking: Literal["sentences", "semantic"] = "sentences"
     #: Unimportant episodes are forgotten after so many days (pinned and important ones stay); 0: never.
     keep_memory_days: _Kept = 7
+    #: Workers have the light tier summarise closed days, weeks and months of memories, by low-priority jobs.
+    memory_summaries: bool = False
     #: Handled messages and dead letters are deleted after so many days, keys of sent messages too; 0: never.
     keep_messages_days: _Kept = 7
     #: Bytes of JSON that a message may have.

@@ -69,7 +69,7 @@ def test_a_day_with_what_agents_remember(hotset: Hotset, stack: Stack) -> None:
         assert hotset("memory", *words).returncode == 2
 
     erased = json.loads(hotset("erase", "--tenant", "default", "--yes", "--json").stdout)
-    assert erased["memories"] == 1 and said("stats") == {"memories": [], "segments": []}
+    assert erased["memories"] == 1 and said("stats") == {"memories": [], "segments": [], "summaries": []}
     actions = [a["action"] for a in json.loads(hotset("audit", "list", "--json").stdout)]
     assert {"memory-forgotten", "memory-demoted", "memory-drill", "memory-restored", "memory-erased"} <= {*actions}
     assert "refund" not in hotset("audit", "list", "--json").stdout

@@ -11,6 +11,7 @@ from hotset import Client
 from hotset.memory import As
 from hotset.settings import load_settings
 from memory_attacks import MARK, foreign_rows
+from memory_summaries import claimed, finish, tell
 
 ATTACKS = int(os.environ.get("HOTSET_TEST_MEMORY_ATTACKS", "12000"))
 
@@ -22,6 +23,11 @@ def test_ten_thousand_statements(engine: Engine, database: str, cache_url: str, 
             client.memory(f"project:{MARK}").remember(f"The code of the {MARK} safe {i} is {i}.", tags=(MARK,))
             if i == 20:
                 client.demote()
+        tell(client.memory(f"project:{MARK}"), 0, 5, f"{MARK} ")
+        tell(client.memory(f"project:{MARK}"), 1, 5, f"{MARK} ")
+        client.summarise()
+        finish(client, claimed(client)[:1])
+        client.summarise()
         client.handoff(from_=f"{MARK}-a", to=f"{MARK}-b", scope=f"project:{MARK}", summary=f"{MARK} summary")
         before = client.memory_stats()
         seen = foreign_rows(engine, (As("intruder"), As("acme", agent="stranger"), As("acme' OR true --")), ATTACKS)

@@ -18,6 +18,7 @@ from hotset import Client, chain, step
 from hotset.cli import main
 from hotset.jobs import State
 from hotset.store import migrate
+from memory_summaries import tell
 from stack import Stack, eventually
 
 ROLES = Path(__file__).parents[2] / "deploy" / "postgres" / "roles.sql"
@@ -203,6 +204,10 @@ def test_what_a_role_must_not_do_it_cannot(addresses: dict[str, str], role: str,
         connection.execute(statement)
 
 
+def kept(client: Client) -> bool:
+    return [s["state"] for s in client.memory_stats()["summaries"]] == ["stored"]
+
+
 def test_what_agents_remember_with_these_roles(
     served: Stack, client: Client, addresses: dict[str, str], hotset: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -217,8 +222,15 @@ def test_what_agents_remember_with_these_roles(
         assert worker.execute("SELECT count(*) FROM memories").fetchone() == (0,), "no tenant, no rows"
     with psycopg.connect(addresses["hotset_owner"], autocommit=True) as owner:
         assert owner.execute("SELECT count(*) FROM memories").fetchone() == (0,), "forced: for the owner, too"
+    told = tell(memory, 0, 5)
+    assert client.summarise() == 1
+    eventually(lambda: bool(client.summarise()) or kept(client), within_s=30, message=served.log)
+    with psycopg.connect(addresses["hotset_client"], autocommit=True) as other:
+        job = "SELECT prompt || body_hash::text FROM jobs WHERE agent = 'memory-summariser'"
+        assert other.execute(job).fetchone() == ("\\x",), "erased by who may not erase jobs"
+    assert memory.forget(told[0]) == 2
     gone = json.loads(hotset(addresses["hotset_operator"], "erase", "--tenant", "default", "--yes", "--json")[1])
-    assert gone["memories"] == 1 and memory.search("How long is Acme's refund window?") == []
+    assert gone["memories"] == 5 and memory.search("How long is Acme's refund window?") == []
 
 
 def test_not_even_the_owner_changes_the_audit_by_mistake(addresses: dict[str, str]) -> None:

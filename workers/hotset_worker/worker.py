@@ -167,7 +167,16 @@ class GpuWorker:
 
         self._cache = connect_cache(settings.cache_url.get_secret_value(), text=False)
         self._memory = UpkeepThread(
-            MemoryUpkeep(name, self._engine, self._cache, settings.memory_cold_hours * 3600, settings.keep_memory_days),
+            MemoryUpkeep(
+                worker=name,
+                engine=self._engine,
+                cache=self._cache,
+                cold_s=settings.memory_cold_hours * 3600,
+                keep_days=settings.keep_memory_days,
+                store=store,
+                intake=self.tools.intake,
+                summaries=settings.memory_summaries,
+            ),
             "hotset-memory",
         )
 

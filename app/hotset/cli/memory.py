@@ -185,7 +185,7 @@ def forget(
 
 
 def stats(tenant: OneTenant = None, as_json: AsJson = False) -> None:
-    """Count memories by scope, tier and ring, and the segments that hold the cold ones.
+    """Count memories by scope, tier and ring, the segments that hold the cold ones, and summaries.
 
     \b
     Example:  hotset memory stats
@@ -203,6 +203,11 @@ def stats(tenant: OneTenant = None, as_json: AsJson = False) -> None:
     for s in found["segments"]:
         typer.echo(
             f"{s['scope']}: {s['segments']} segments, {s['entries']} texts, {s['bytes']:,} of {s['text_bytes']:,} bytes"
+        )
+    for s in found["summaries"]:
+        why = f" ({s['reason']})" if s["reason"] else ""
+        typer.echo(
+            f"{s['scope']}: {s['summaries']} summaries of a {s['kind']} {s['state']}{why}, {s['memories']} episodes"
         )
 
 

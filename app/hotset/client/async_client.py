@@ -319,6 +319,7 @@ class AsyncClient:
     recall = _awaited(Client.recall)
     consolidate = _awaited(Client.consolidate)
     demote = _awaited(Client.demote)
+    summarise = _awaited(Client.summarise)
     memory_stats = _awaited(Client.memory_stats)
     memory_check = _awaited(Client.memory_check)
     memory_restore = _awaited(Client.memory_restore)

@@ -18,6 +18,7 @@ from hotset.memory.scopes import parse_scope, parse_scopes
 from hotset.memory.session import As
 
 if TYPE_CHECKING:
+    from hotset.agents.intake import Intake
     from hotset.agents.own import OwnAgent
     from hotset.client.client import Client
     from hotset.memory.room import MemoryRoom
@@ -186,6 +187,7 @@ class Remembering:
     tenant: str
     settings: Settings
     _store: JobStore
+    _intake: Intake
     _connecting: threading.Lock
     #: Made at first use; of this process alone.
     _room: MemoryRoom | None
@@ -257,7 +259,8 @@ class Remembering:
         return self._memory_room().handoffs(self._as(), to)
 
     def memory_stats(self) -> dict[str, list[dict[str, Any]]]:
-        """Counts by scope, tier and ring, and the segments of cold memories."""
+        """Counts by scope, tier and ring, the segments of cold memories, and summaries by scope, kind and state, with
+        the reason of those that were left."""
         return self._memory_room().stats(self._as())
 
     def memory_check(self) -> list[Drill]:
@@ -283,6 +286,16 @@ class Remembering:
         from hotset.memory import upkeep
 
         return upkeep.demote_old(self._memory_room().engine, self._as(), older_s=older_s)
+
+    def summarise(self) -> int:
+        """What a worker does every hour and minute, at once: keep the summaries that jobs have answered, and submit a
+        job for each closed day, week or month that is due, whatever the setting `memory_summaries` says; how many were
+        kept and submitted. See `hotset.memory.summaries`."""
+        from hotset.memory import summaries
+
+        room = self._memory_room()
+        tools = summaries.Summariser(self._store, self._intake, room.embedder)
+        return summaries.collect(tools, self._as()) + summaries.ask(tools, self._as())
 
     def recall(self, agent: str, prompt: str, k: int, scopes: Sequence[str] = ()) -> str:
         """The prompt with what is remembered of its matter before it: from the agent's own scope and the tenant's, or

@@ -23,7 +23,9 @@ from hotset.embedder import shared_embedder
 from hotset.errors import UnknownMemory, UsageError
 from hotset.lab.figures import Run, spread
 from hotset.lab.memory_chunks import chunkings
+from hotset.lab.memory_keys import extraction
 from hotset.lab.memory_size import fidelities, speeds
+from hotset.lab.memory_summaries import measure_summaries
 from hotset.lab.memory_world import SLICES, Question, World, make_world, read_templates
 from hotset.lab.stage import Addresses, Stage
 from hotset.memory.session import As, opened
@@ -33,7 +35,7 @@ from hotset.settings import Settings
 _K = 5
 #: 95 % of a normal distribution.
 _Z = 1.96
-PARTS = ("accuracy", "chunks", "tiers", "isolation", "fidelity", "speed")
+PARTS = ("accuracy", "chunks", "extraction", "summaries", "tiers", "isolation", "fidelity", "speed")
 
 
 def measure(
@@ -76,6 +78,8 @@ def _measure_once(
     with Client(settings=settings, tenant="bench") as client:
         arms: dict[str, dict[str, float]] = {}
         worlds = [make_world(templates, seed) for seed in seeds]
+        if "extraction" in parts:
+            arms["keys by rules"] = extraction(worlds)
         if {"accuracy", "tiers", "isolation"} & set(parts):
             tally = _Tally()
             for i, world in enumerate(worlds):
@@ -92,6 +96,8 @@ def _measure_once(
         if "chunks" in parts:
             progress("long texts")
             arms |= chunkings(settings, worlds)
+        if "summaries" in parts:
+            arms["summaries"] = measure_summaries(client, worlds, _K, progress)
         if "tiers" in parts:
             progress("the same answers from every tier")
             arms["tiers"] = _tiers(client, worlds, addresses)

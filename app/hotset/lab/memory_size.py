@@ -43,7 +43,7 @@ _AGENTS, _THINK_S, _SEARCHES = (1, 32, 131), 2.0, 10
 _SCOPES = 131
 #: Tag -> one row of so many has it.
 _SHARES = {"all": 1, "share10": 10, "share1": 100, "share01": 1000}
-_REAL, _ASKED = 2000, 50
+_REAL, _ASKED, _NEAREST = 2000, 50, 10
 _ONE_BY_ONE = 100
 _MANY = 500
 _CHUNK = 20_000
@@ -208,15 +208,17 @@ def _fidelity(client: Client, share: str, vectors: Sequence[Vector]) -> dict[str
         with opened(client.engine, _WHO) as session:
             tags = () if share == "all" else (share,)
             search = Wanted(query="x", scopes=("project:size",), tags=tags)
-            asked = {**searching.filters(session, search), "whole": sent(vector), "pool": 10}
+            asked = {**searching.filters(session, search), "whole": sent(vector), "indexed": searching.INDEXED}
             few = searching.Sizes().few(session, search, asked)
-            session.connection.exec_driver_sql("SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = on")
-            exact = near = {row.id for row in session.rows("near", asked)}
+            session.connection.exec_driver_sql(
+                "SET LOCAL enable_indexscan = off; SET LOCAL plan_cache_mode = force_custom_plan"
+            )
+            exact = near = {row.id for row in session.rows("near", asked)[:_NEAREST]}
             if not few:
                 session.connection.exec_driver_sql("SET LOCAL enable_indexscan = on")
                 searching.use_index(session)
                 before = time.perf_counter()
-                near = {row.id for row in session.rows("near", asked)}
+                near = {row.id for row in session.rows("near", asked)[:_NEAREST]}
                 times.append(1000 * (time.perf_counter() - before))
                 indexed += _uses_index(session, asked)
         hits += len(near & exact)

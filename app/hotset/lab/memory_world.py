@@ -55,6 +55,8 @@ class World:
     questions: list[Question] = field(default_factory=list)
     #: Sentences that nothing ended: of properties that have several values at once.
     standing: list[int] = field(default_factory=list)
+    #: Sentences that state one property of one subject: whom they are about, and which property.
+    keys: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 def read_templates(name: str | Path) -> Mapping[str, Any]:
@@ -115,6 +117,8 @@ class _Maker:
             self._world.sentences.append(Sentence(text, at, said_by, number // 20))
             if isinstance(owner, _Told):
                 owner.at.append(number)
+                # Of what holds for several values at once not every file says a name.
+                self._world.keys[number] = owner.subject, owner.fact.get("name") or owner.fact["say"][0]
             elif owner is not None:
                 owner["at"] = number
         for one in told:

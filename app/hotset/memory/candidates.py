@@ -61,3 +61,5 @@ class Candidate:
     kinds: frozenset[str] = frozenset()
     #: Of the property that is stated.
     vector: Vector | None = None
+    #: Whether a model made it of other memories.
+    summary: bool = False

@@ -12,19 +12,31 @@ from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder
 from hotset.errors import SegmentDamaged
+from hotset.memory.links import drop_all, drop_summaries, there
 from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
 from hotset.memory.tiers import Hot, read_texts, take_out
 from hotset.store.engine import undisturbed
 
 
-def forget(session: Session, ids: Sequence[UUID], hot: Hot, embedder: CachedEmbedder, reason: str) -> list[UUID]:
-    """Those that were there, with the other parts of their texts. Inside one transaction: segments are written anew,
-    then rows go. Raises redis.RedisError before anything commits when the caches cannot be cleared."""
+def forget(
+    session: Session,
+    ids: Sequence[UUID],
+    hot: Hot,
+    embedder: CachedEmbedder,
+    reason: str,
+    *,
+    keep_summaries: bool = False,
+) -> list[UUID]:
+    """Those that were there, with the other parts of their texts, and all summaries that they are in (unless those are
+    to stay). Inside one transaction: segments are written anew, then rows go. Raises redis.RedisError before anything
+    commits when the caches cannot be cleared."""
     scopes = [row.scope for row in session.rows("scopes_of", {"tenant": session.who.tenant})]
     rows = session.rows("get", {"tenant": session.who.tenant, "ids": list(ids), "scopes": scopes})
     if not rows:
         return []
+    if not keep_summaries and there(session):
+        rows += drop_summaries(session, [row.id for row in rows])
     texts = [text for text, _ in read_texts(session, Hot(None), rows).values()]
     by_segment: dict[UUID, list[UUID]] = defaultdict(list)
     for row in rows:
@@ -44,9 +56,15 @@ def erase_all(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder, reaso
     how many memories went. What is done stays done when it breaks off: call it again. Raises redis.RedisError when a
     cache cannot be cleared. One entry in the audit."""
     done = 0
+    with opened(engine, who) as session:
+        # First, so that no worker keeps an answer any more.
+        if there(session):
+            drop_all(session)
     while (gone := undisturbed(lambda: _erase_some(engine, who, hot, embedder))) is not None:
         done += gone
     with opened(engine, who) as session:
+        if there(session):
+            drop_all(session)
         scopes = session.execute("erase_scopes", {"tenant": who.tenant})
         if done or scopes:
             session.audit("memory-erased", json.dumps({"memories": done, "scopes": scopes, "reason": reason}))

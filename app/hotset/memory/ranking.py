@@ -4,6 +4,9 @@ What is said of whom the question names goes before everything else, by how sure
 the place of a memory, or probably did (`renewal`), inherits its place and goes before it; of what fits about as well,
 the later goes first. Where the names of the question lead to other names ("the project that Tom works on"), what is
 said of those counts, too, together with what leads there.
+
+Summaries are ranked apart and come after all that is sure or said of whom the question names: of a full list one of
+them takes the last place at most, and only from what is neither.
 """
 
 from __future__ import annotations
@@ -56,19 +59,59 @@ def rank(
     question: Question, candidates: Sequence[Candidate], k: int, threshold: float = THRESHOLD
 ) -> list[tuple[UUID, float]]:
     """The best k with how surely they answer, or nothing when none is sure enough."""
+    others = [c for c in candidates if not c.summary]
+    found, kept = _rank(question, others, k, threshold)
+    # Whoever takes anything gets summaries, too, but none in the place of something.
+    sure = threshold or (THRESHOLD if len(found) >= k else 0.0)
+    made = _summaries(question, others, [c for c in candidates if c.summary], sure)
+    return _joined(found, kept, made, k)
+
+
+def _rank(
+    question: Question, candidates: Sequence[Candidate], k: int, threshold: float
+) -> tuple[list[tuple[UUID, float]], set[UUID]]:
+    """Everything but summaries; and those of the best that no summary may go before: what is sure, what is said of whom
+    the question names and still true, and what stands there for what leads to it."""
     scored = _scored(question, candidates)
     best = max((s.fits for s in scored.values() if s.named), default=-math.inf)
     _inherit(scored, question.when)
     order = sorted(scored.values(), key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), str(s.one.id)))
+    by_themselves = {s.one.id for s in order[:k]}
     order, led = _detours(question, order, scored)
     order = _later_first(order)
     if threshold > 0 and led < _DETOUR_SURE and probability(best) < threshold:
+        return [], set()
+    found = [(s.one.id, round(probability(s.fits + (0.0 if s.named else _OTHERS)), 4)) for s in order[:k]]
+    sure = {i for i, share in found if share >= (threshold or THRESHOLD)}
+    own = {s.one.id for s in order[:k] if s.named and not s.past}
+    return found, sure | own | ({i for i, _ in found} - by_themselves)
+
+
+def _summaries(
+    question: Question, others: Sequence[Candidate], summaries: Sequence[Candidate], sure: float
+) -> list[tuple[UUID, float]]:
+    """Those that are sure answers, the best first: they have most of the question's names, and fit by what they say."""
+    named = [c for c in summaries if _is_named(question, c)]
+    if not named:
         return []
-    return [(s.one.id, round(probability(s.fits + (0.0 if s.named else _OTHERS)), 4)) for s in order[:k]]
+    rest = max((c.about for c in others if not _is_named(question, c)), default=0.0)
+    fits = zip(map(probability, logits(question, named, rest)), named, strict=True)
+    best = sorted(fits, key=lambda one: (-one[0], -one[1].valid_from.timestamp(), str(one[1].id)))
+    return [(c.id, round(share, 4)) for share, c in best if share >= sure]
+
+
+def _joined(
+    found: Sequence[tuple[UUID, float]], kept: Collection[UUID], summaries: Sequence[tuple[UUID, float]], k: int
+) -> list[tuple[UUID, float]]:
+    """What is kept, then summaries, then the rest, of which nothing is lost but the last."""
+    first = max((i for i, (one, _) in enumerate(found, 1) if one in kept), default=0)
+    room = k - len(found)
+    taken = summaries[: max(room, 1 if len(found) > first else 0)]
+    return [*found[:first], *taken, *found[first:]][:k]
 
 
 def _scored(question: Question, candidates: Sequence[Candidate]) -> dict[UUID, _Scored]:
-    named = [c for c in candidates if not question.names or 2 * len(question.names & c.names) >= len(question.names)]
+    named = [c for c in candidates if _is_named(question, c)]
     own = {c.id for c in named}
     rest = [c for c in candidates if c.id not in own]
     others = max((c.about for c in rest), default=0.0)
@@ -77,6 +120,10 @@ def _scored(question: Question, candidates: Sequence[Candidate]) -> dict[UUID, _
     for c, fits in zip(rest, logits(question, rest, others), strict=True):
         found[c.id] = _Scored(c, fits - _OTHERS, _near(question, c), named=False)
     return found
+
+
+def _is_named(question: Question, one: Candidate) -> bool:
+    return 2 * len(question.names & one.names) >= len(question.names)
 
 
 def _near(question: Question, one: Candidate) -> float:

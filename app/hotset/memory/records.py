@@ -46,7 +46,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
-    """One memory as it is found. `tier`: where its text came from. `valid_to` None: still true, as far as is known."""
+    """One memory as it is found. `tier`: where its text came from. `valid_to` None: still true, as far as is known.
+    `sources`: of a summary, the memories that it is made of, as far as they are still there (`source["memories"]` says
+    how many there were)."""
 
     id: UUID
     scope: str
@@ -65,8 +67,9 @@ class Memory:
     tags: tuple[str, ...]
     importance: float
     pinned: bool
+    sources: tuple[UUID, ...] = ()
 
     def as_dict(self, fields: tuple[str, ...] | None = None) -> dict[str, Any]:
         """All of it, or these fields in this order."""
-        whole = {**asdict(self), "tags": list(self.tags)}
+        whole = {**asdict(self), "tags": list(self.tags), "sources": list(self.sources)}
         return whole if fields is None else {name: whole[name] for name in fields}

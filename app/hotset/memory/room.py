@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.errors import EmbedderMissing, InvalidMemory, Unavailable, UnknownMemory
-from hotset.memory import searching, sharing, writing
+from hotset.memory import links, searching, sharing, writing
 from hotset.memory.chunks import Chunking
 from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
@@ -85,8 +85,9 @@ class MemoryRoom:
             rows = session.rows("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
             by_id = {row.id: row for row in rows}
             texts = read_texts(session, self.hot, rows) if wanted.texts else {}
+            made_of = links.sources(session, rows)
         answers = [
-            searching.memory_of(by_id[i], score, *texts.get(i, ("", by_id[i].state)))
+            searching.memory_of(by_id[i], score, *texts.get(i, ("", by_id[i].state)), sources=made_of)
             for i, score in found.items()
             if i in by_id
         ]
@@ -100,7 +101,7 @@ class MemoryRoom:
             if not rows:
                 raise UnknownMemory(memory_id)
             texts = read_texts(session, self.hot, rows)
-            return searching.memory_of(rows[0], 1.0, *texts[rows[0].id])
+            return searching.memory_of(rows[0], 1.0, *texts[rows[0].id], sources=links.sources(session, rows))
 
     def history(self, who: As, scopes: tuple[str, ...], about: str | UUID) -> list[Memory]:
         """What was said of a topic (or of what this memory says), in the order in which it was true."""
@@ -114,7 +115,8 @@ class MemoryRoom:
             if isinstance(about, UUID) and not rows:
                 raise UnknownMemory(about)
             texts = read_texts(session, self.hot, rows)
-            return [searching.memory_of(row, 1.0, *texts[row.id]) for row in rows]
+            made_of = links.sources(session, rows)
+            return [searching.memory_of(row, 1.0, *texts[row.id], sources=made_of) for row in rows]
 
     def forget(self, who: As, ids: Sequence[UUID], *, reason: str = "forgotten by its owner") -> int:
         """How many rows went. Raises UnknownMemory when none of them is there, Unavailable when a cache is away."""
@@ -132,12 +134,15 @@ class MemoryRoom:
             return erase_all(self.engine, who, self.hot, self.embedder, reason)
 
     def stats(self, who: As) -> dict[str, list[dict[str, Any]]]:
-        """Counts by scope, tier and ring; segments by scope."""
+        """Counts by scope, tier and ring; segments by scope; summaries by scope, kind and state."""
         with opened(self.engine, who) as session:
             asked = {"tenant": who.tenant}
             return {
                 "memories": [dict(row._mapping) for row in session.rows("stats", asked)],
                 "segments": [dict(row._mapping) for row in session.rows("stats_segments", asked)],
+                "summaries": [dict(row._mapping) for row in session.rows("stats_summaries", asked)]
+                if links.there(session)
+                else [],
             }
 
     def proposals(self, who: As, scope: str, limit: int = 100) -> list[tuple[UUID, UUID, float]]:

@@ -54,6 +54,13 @@ class Session:
         """`detail` is JSON; never a text of a memory."""
         self.execute("audit", {"tenant": self.who.tenant, "actor": self.who.actor, "action": action, "detail": detail})
 
+    @contextmanager
+    def as_login(self) -> Iterator[None]:
+        """A part of the transaction on tables that are not the memory's, with the rights of this database account."""
+        self.connection.exec_driver_sql("SELECT set_config('role', 'none', true)")
+        yield
+        self.connection.exec_driver_sql("SELECT set_config('role', %s, true)", (ROLE,))
+
 
 @contextmanager
 def opened(engine: Engine, who: As) -> Iterator[Session]:

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from hotset.embedder import ENCODER, CachedEmbedder
 from hotset.errors import SegmentDamaged
-from hotset.memory import tiers
+from hotset.memory import links, tiers
 from hotset.memory.facts import read
 from hotset.memory.forgetting import forget
 from hotset.memory.segments import unpack
@@ -99,7 +99,8 @@ def clean(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot, *, keep_d
             ids = [row.id for row in session.rows("old", asked)]
             if not ids:
                 return total
-            total += len(forget(session, ids, hot, embedder, "older than it is kept"))
+            # Summaries are there to outlive what they are made of.
+            total += len(forget(session, ids, hot, embedder, "older than it is kept", keep_summaries=True))
 
 
 def renew_vectors(engine: Engine, who: As, embedder: CachedEmbedder, hot: Hot) -> int:
@@ -188,6 +189,7 @@ def _merge_batch(session: Session) -> int:
     """Chains of one text are merged pair by pair: a row that went with the batch is left to the next."""
     touched: set[UUID] = set()
     merged = 0
+    summaries = links.there(session)
     for row in session.rows("duplicates", {"tenant": session.who.tenant, "limit": _BATCH}):
         if row.older in touched or row.newer in touched:
             continue
@@ -196,6 +198,9 @@ def _merge_batch(session: Session) -> int:
         newer = session.rows("get", asked)
         if newer and newer[0].segment is not None:
             tiers.take_out(session, {newer[0].segment: [row.newer]})
+        if summaries:
+            # What was made of the newer goes with the older from now on.
+            session.execute("merge_links", {"tenant": session.who.tenant, "older": row.older, "newer": row.newer})
         session.execute("merge", {"tenant": session.who.tenant, "older": row.older, "newer": row.newer})
         merged += 1
     return merged

@@ -79,6 +79,21 @@ def prepare(new: Sequence[New], embedder: Embeds, chunking: Chunking = "sentence
     return [_linked(group) for group in grouped]
 
 
+def prepare_summary(new: New, embedder: Embeds) -> Prepared:
+    """In one piece, about nothing: no fact is renewed by what a model made of it. Raises as `prepare`."""
+    new = _checked(new)
+    (whole,), (about,) = embedder.embed([new.text])
+    statement = replace(read(new.text), topic=frozenset(), attribute=frozenset(), alone=False)
+    return Prepared(uuid7(), new, statement, whole, about)
+
+
+def write_summary(session: Session, scope: str, one: Prepared) -> UUID:
+    """Insert it, compared with nothing. Its names are not listed among those that are known in the scope: they would
+    change how questions are understood."""
+    _insert(session, scope, one, _Place(), one.new.at, settled=True, ring="summary")
+    return one.id
+
+
 def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -> UUID:
     """Insert it; with `settle`, compare it with what is known of its topic, now and not at the next consolidation."""
     tenant = session.who.tenant
@@ -88,26 +103,44 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
         session.rows("lock_topic", {"tenant": tenant, "scope": scope})
         at = at or datetime.now(UTC)
         place = _settled(session, scope, one.id, one.known, at)
+    _insert(session, scope, one, place, at, settled=settle)
+    _link(session, one.id, place)
+    return one.id
+
+
+def _insert(
+    session: Session,
+    scope: str,
+    one: Prepared,
+    place: _Place,
+    at: datetime | None,
+    *,
+    settled: bool,
+    ring: str = "episode",
+) -> None:
+    named = sorted(terms(one.new.text))[:_MOST_TERMS]
     session.execute(
         "insert",
         {
             "id": one.id,
-            "tenant": tenant,
+            "tenant": session.who.tenant,
             "scope": scope,
+            "ring": ring,
             "text": one.new.text,
             "digest": digest(one.new.text),
             "subject": one.statement.subject,
             "attribute": one.statement.key,
             "runs": [" ".join(sorted(run)) for run in one.statement.runs][:_MOST_TERMS],
             "single": one.statement.alone,
-            "terms": sorted(terms(one.new.text))[:_MOST_TERMS],
+            "terms": named,
+            "listed": [] if ring == "summary" else named,
             "sure": sorted(sure_terms(one.new.text)),
             "stems": sorted(set(content(one.new.text)))[:_MOST_STEMS],
             "at": at,
             "valid_to": place.valid_to,
             "supersedes": place.supersedes,
             "superseded_by": place.superseded_by,
-            "settled": settle,
+            "settled": settled,
             "said_by": one.new.said_by,
             "source": json.dumps(dict(one.new.source)),
             "tags": list(one.new.tags),
@@ -119,8 +152,6 @@ def write(session: Session, scope: str, one: Prepared, *, settle: bool = True) -
             "about": sent(one.about),
         },
     )
-    _link(session, one.id, place)
-    return one.id
 
 
 def settle(session: Session, row: Row[Any], statement: Statement) -> int:

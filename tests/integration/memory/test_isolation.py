@@ -14,17 +14,22 @@ from hotset.memory import As
 from hotset.memory.session import ROLE, opened
 from hotset.store import make_engine
 from memory_attacks import MARK, TABLES, foreign_rows
+from memory_summaries import claimed, finish, tell
 
 INTRUDERS = (As("intruder"), As("acme' OR true --"), As("acme", agent="stranger"), As(""))
 
 
 def fill(client: Client) -> None:
-    """Two scopes of the tenant with warm and cold memories, a grant to somebody else, a handoff."""
+    """Two scopes of the tenant with warm and cold memories and their summaries, a grant to somebody else, a handoff."""
     for scope in (f"project:{MARK}", f"agent:{MARK}"):
         memory = client.memory(scope)
         memory.remember(f"The code of the {MARK} safe is 1234.", tags=(MARK,))
         client.demote()
         memory.remember(f"The {MARK} garden is behind the house.", tags=(MARK,))
+        tell(memory, 0, 5, f"{MARK} ")
+    assert client.summarise() == 2
+    finish(client, claimed(client)[:1])
+    assert client.summarise() == 1, "of one the answer is kept, the other one waits"
     client.grant(f"project:{MARK}", f"{MARK}-agent")
     client.handoff(from_=f"{MARK}-a", to=f"{MARK}-b", scope=f"project:{MARK}", summary=f"{MARK} summary")
 

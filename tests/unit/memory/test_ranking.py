@@ -8,10 +8,12 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of
-from hotset.memory.ranking import rank
+from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.words import content, stem
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -95,3 +97,44 @@ def test_a_clause_leads_over_somebody_else_to_the_answer() -> None:
         candidate(4, "falcon may", 0.75),
     )
     assert set(found[:3]) >= {1, 3}
+
+
+def summary(number: int, names: str, near: float, *, day: int = 0) -> Candidate:
+    return replace(candidate(number, names, near, day=day), summary=True)
+
+
+def test_a_summary_comes_behind_all_that_is_sure_and_takes_no_place_of_it() -> None:
+    asked = question(FIRMWARE, "echo")
+    sure = [candidate(n, "echo", 0.8, day=n) for n in range(1, 4)]
+    assert order(asked, *sure, summary(9, "echo", 0.95), k=3) == order(asked, *sure, k=3)
+    assert order(asked, *sure, summary(9, "echo", 0.95), k=4) == [*order(asked, *sure, k=3), 9]
+    unsure = [candidate(n, "petrel", 0.05) for n in range(4, 7)]
+    found = order(asked, *sure, *unsure, summary(9, "echo", 0.9), summary(8, "echo", 0.9), k=5)
+    assert found[:3] == order(asked, *sure, *unsure, k=3)
+    assert len({8, 9} & {*found}) == 1 and found[3] in (8, 9)
+
+
+def test_a_summary_alone_is_an_answer_if_it_is_a_sure_one() -> None:
+    asked = question(FIRMWARE, "echo")
+    assert order(asked, candidate(1, "echo", 0.05), summary(9, "echo", 0.8)) == [9]
+    assert order(asked, summary(9, "echo", 0.0)) == []
+    assert order(asked, summary(9, "petrel", 0.8)) == [], "of somebody else"
+
+
+near = st.floats(0, 1, width=32)
+
+
+told_facts = st.lists(st.tuples(near, st.sampled_from(["echo", "petrel", "echo petrel"])), min_size=1, max_size=12)
+
+
+@given(told_facts, st.lists(near, min_size=1, max_size=6), st.integers(1, 8))
+def test_summaries_take_no_place_of_what_is_said_of_whom_the_question_names(
+    facts: list[tuple[float, str]], summaries: list[float], k: int
+) -> None:
+    asked = question(FIRMWARE, "echo")
+    told = [candidate(n, whom, value, day=n) for n, (value, whom) in enumerate(facts, 1)]
+    made = [summary(100 + n, "echo", value) for n, value in enumerate(summaries)]
+    alone = rank(asked, told, k)
+    found = [one for one in rank(asked, [*told, *made], k) if one[0].int < 100]
+    assert found in (alone, alone[:-1])
+    assert found == alone or (alone[-1][1] < THRESHOLD and facts[alone[-1][0].int - 1][1] == "petrel")

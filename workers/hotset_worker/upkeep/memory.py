@@ -12,10 +12,13 @@ from dataclasses import dataclass, field
 import redis
 from sqlalchemy import Engine
 
+from hotset.agents.intake import Intake
 from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.errors import EmbedderMissing
-from hotset.memory import As, setup, upkeep
+from hotset.memory import As, setup, summaries, upkeep
+from hotset.memory.summaries import Summariser
 from hotset.memory.tiers import Hot
+from hotset.store import JobStore
 from hotset.store.engine import connected
 from hotset_worker.upkeep.thread import Task
 
@@ -26,6 +29,7 @@ log = logging.getLogger(__name__)
 class MemoryUpkeep:
     """`cold_s`: wall seconds without use until a memory goes cold.
     `keep_days`: for unimportant episodes; 0: for ever.
+    `store`, `intake`: for summaries; `summaries`: whether new ones are asked for.
     """
 
     worker: str
@@ -33,12 +37,17 @@ class MemoryUpkeep:
     cache: redis.Redis
     cold_s: float
     keep_days: int
+    store: JobStore
+    intake: Intake
+    summaries: bool
     _said: set[str] = field(default_factory=set)
 
     def tasks(self) -> list[tuple[float, Task]]:
         """(interval in wall seconds, task)."""
         return [
             (60.0, self.consolidate_memories),
+            (60.0, self.keep_summaries),
+            (3600.0, self.ask_for_summaries),
             (600.0, self.renew_vectors),
             (600.0, self.demote_memories),
             (3600.0, self.forget_old_memories),
@@ -101,6 +110,28 @@ class MemoryUpkeep:
             done = upkeep.drill(self.engine, who)
             if done is not None and done.faults:
                 log.error("Restore drill: segment %s of %s has %d faults.", done.segment, done.scope, len(done.faults))
+
+    def keep_summaries(self) -> None:
+        """What jobs have answered since becomes memory; also when no new ones are asked for any more."""
+        for who in self._tenants():
+            try:
+                summaries.collect(self._summariser(), who)
+            except (EmbedderMissing, ImportError) as e:
+                self._lacks(f"Summaries cannot be kept by this worker: {e}")
+                return
+
+    def ask_for_summaries(self) -> None:
+        """A job for each closed day, week and month of a scope that is due."""
+        if not self.summaries:
+            return
+        if not self._summariser().served():
+            self._lacks("The setting memory_summaries is on, and the fleet has no queue of the tier light")
+            return
+        for who in self._tenants():
+            summaries.ask(self._summariser(), who)
+
+    def _summariser(self) -> Summariser:
+        return Summariser(self.store, self.intake, CachedEmbedder(shared_embedder(), self.cache))
 
     def _tenants(self) -> list[As]:
         return [As(tenant, actor=self.worker) for tenant in upkeep.tenants(self.engine)] if self.able() else []
