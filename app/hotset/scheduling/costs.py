@@ -72,6 +72,12 @@ def share(snapshot: Snapshot, demand: Demand, ready_s: float) -> float:
     if theirs is None:
         return 1.0
     own = own_power(snapshot.gpu)
-    run_s = max(demand.work / demand.jobs, 0.001)
-    taken = theirs.soon + theirs.power * ready_s / run_s
-    return max(0.0, 1.0 - taken / demand.jobs) * own / (own + theirs.power)
+    return left(demand, theirs, ready_s) * own / (own + theirs.power)
+
+
+def left(demand: Demand, theirs: Supply, ready_s: float) -> float:
+    """The part of a backlog (0..1) that those who hold the model have not begun after so long."""
+    jobs = demand.jobs
+    run_s = demand.work / jobs
+    taken = theirs.soon + theirs.power * ready_s / (run_s if run_s > 0.001 else 0.001)
+    return 1.0 - taken / jobs if taken < jobs else 0.0

@@ -67,9 +67,9 @@ def candidates(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> list[Candid
     resident = {r.model for r in view.residents}
     room = view.vram_mb - (sum([r.size_mb for r in view.residents if r.running]) if full else 0.0)
     cold, offered = [], snapshot.others.supply
-    for model, demand in waiting.items():
+    for model in waiting if snapshot.sought is None else snapshot.sought:
         if model not in resident:
-            known, theirs = snapshot.models.get(model), offered.get(model)
+            known, theirs, demand = snapshot.models.get(model), offered.get(model), waiting[model]
             if known is not None and known.size_mb <= room and (theirs is None or theirs.soon < demand.jobs):
                 cold.append(demand)
     found: list[Candidate] = []
@@ -120,7 +120,7 @@ def spare_load(
     begin anew.
     """
     view = snapshot.gpu
-    free = [c for c in cold if not any(v in waiting for v in c.victims) and not _running(view, c.victims)]
+    free = [c for c in cold if waiting.keys().isdisjoint(c.victims) and not _running(view, c.victims)]
     if _held_back(cold, overdue):
         free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
     if not free:

@@ -45,7 +45,7 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
         )
     if switch is not None and not view.free_slots:
         return (_wait_for_switch(snapshot, switch),)
-    waiting = demands(snapshot.queues)
+    waiting = demands(snapshot.queues) if snapshot.demands is None else snapshot.demands
     if not waiting:
         return (Wait(view.name, "No job waits."),)
     backlog = backlog_s(snapshot, waiting)

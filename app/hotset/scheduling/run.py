@@ -147,7 +147,9 @@ def grants(
 def _ahead_s(snapshot: Snapshot, queues: Iterable[QueueView]) -> float:
     """How long the work on the hot models takes, the other GPUs that hold them doing their part."""
     offered = snapshot.others.supply
-    power = own_power(snapshot.gpu) + sum([offered[m].power for m in {q.model for q in queues} if m in offered])
+    power = own_power(snapshot.gpu) + sum(
+        [offered[m].power for m in dict.fromkeys([q.model for q in queues]) if m in offered]
+    )
     return sum([q.demand.work for q in queues]) / power
 
 

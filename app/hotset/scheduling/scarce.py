@@ -22,20 +22,35 @@ def smallest_mb(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> float:
     in its way.
     """
     view, rooms, models = snapshot.gpu, snapshot.others.rooms, snapshot.models
-    if not rooms:
-        return 0.0
+    if not rooms or view.vram_mb <= min(rooms):
+        return 0.0  # what fits here fits everywhere
     kinds = sorted({**rooms, view.vram_mb: rooms.get(view.vram_mb, 0.0) + own_power(view)}.items())
     if len(kinds) == 1:
         return 0.0
+    everywhere, rest = kinds[0][0], 0.0
+    large: list[tuple[float, int, Demand]] = []
+    for i, (model, demand) in enumerate(waiting.items()):
+        if model in models:
+            if (size := models[model].size_mb) > everywhere:
+                large.append((-size, i, demand))
+            else:
+                rest += demand.work
+    large.sort()
     power = work = tail = longest = at = 0.0
-    for model in sorted([m for m in waiting if m in models], key=lambda m: -models[m].size_mb):
-        size, demand = models[model].size_mb, waiting[model]
-        while kinds and kinds[-1][0] >= size:
+    for minus, _, demand in large:
+        size = -minus
+        while kinds[-1][0] >= size:  # some are too small
             power += kinds.pop()[1]
         work += demand.work
-        if power and kinds and size <= view.vram_mb:  # some are too small, this GPU is not
-            tail = max(tail, (models[model].load_s + demand.work / demand.jobs) / view.speed)
+        if power and size <= view.vram_mb:
+            tail = max(tail, (models[demand.model].load_s + demand.work / demand.jobs) / view.speed)
             their_s = work / power * (1.0 + min(TAIL, tail * power / work))
             if their_s > longest:
                 longest, at = their_s, size
-    return at if power and longest > max(work / power, LEAST_S) else 0.0
+    if not at:
+        return 0.0
+    if rest:
+        work += rest
+        for _, their_power in reversed(kinds):
+            power += their_power
+    return at if longest > max(work / power, LEAST_S) else 0.0

@@ -189,6 +189,10 @@ class Snapshot:
 
     `queues`: those with waiting jobs. `models` are the learned costs (size, load time); `runs`: model -> the longest
     expected run of its queues at speed 1, which is what a drain may have to wait for. `max_wait_s` is the bound.
+
+    What follows is worked out of these if it is None; whoever decides often keeps it up to date instead. `demands`: the
+    waiting work by model, in the order of the queues. `sought`: in the same order, the models of whose work the other
+    GPUs may leave something to this one; of the rest it is certain that they leave nothing.
     """
 
     now: float
@@ -198,3 +202,5 @@ class Snapshot:
     runs: Mapping[str, float]
     max_wait_s: float
     others: Others = NOBODY
+    demands: Mapping[str, Demand] | None = None
+    sought: tuple[str, ...] | None = None

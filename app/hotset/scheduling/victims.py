@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import combinations
+from operator import itemgetter
 
 from hotset.scheduling.costs import own_power, supply
 from hotset.scheduling.snapshot import Demand, Resident, Snapshot
@@ -13,11 +14,14 @@ COMPARE_ALL = 4
 
 _Harm = tuple[float, float, float, float, float]
 Harms = list[tuple[_Harm, Resident]]
+_HARM = itemgetter(0)
 
 
 def harms_of(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> Harms:
-    """What the eviction of each resident would cost, worked out once for all models that might take its place."""
-    return [(_harm(snapshot, r, waiting), r) for r in snapshot.gpu.residents]
+    """What the eviction of each resident would cost, worked out once for all models that might take its place; of more
+    than are compared in every set, the least harm first."""
+    harms = [(_harm(snapshot, r, waiting), r) for r in snapshot.gpu.residents]
+    return sorted(harms, key=_HARM) if len(harms) > COMPARE_ALL else harms
 
 
 def victims_for(snapshot: Snapshot, model: str, harms: Harms) -> tuple[str, ...] | None:
@@ -72,11 +76,11 @@ def _add(harms: Iterable[_Harm]) -> _Harm:
 def _one_by_one(harms: Harms, missing: float) -> tuple[str, ...]:
     """Least harm first until it fits; then give back, worst first, whoever was not needed."""
     chosen: list[Resident] = []
-    for _, resident in sorted(harms, key=lambda pair: pair[0]):
+    for _, resident in harms:
         chosen.append(resident)
-        if sum(r.size_mb for r in chosen) >= missing:
+        if sum([r.size_mb for r in chosen]) >= missing:
             break
     for resident in reversed(list(chosen)):
-        if sum(r.size_mb for r in chosen) - resident.size_mb >= missing:
+        if sum([r.size_mb for r in chosen]) - resident.size_mb >= missing:
             chosen.remove(resident)
     return tuple(r.model for r in chosen)

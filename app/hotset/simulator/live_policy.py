@@ -7,7 +7,7 @@ which the deciding one is taken out.
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from collections.abc import Set
 from time import thread_time_ns
 
 from hotset.errors import HotsetError
@@ -16,11 +16,9 @@ from hotset.scheduling import (
     NOBODY,
     GiveUp,
     GpuView,
-    Lane,
     Load,
     Options,
     Others,
-    QueueView,
     Resident,
     Run,
     Snapshot,
@@ -29,56 +27,11 @@ from hotset.scheduling import (
     decide,
 )
 from hotset.scheduling.snapshot import held
+from hotset.simulator.board import Board, Sought
 from hotset.simulator.devices import Device
-from hotset.simulator.jobs_file import LANES, SimJob
-from hotset.simulator.lanes import Jobs
-from hotset.simulator.lanes import Queue as Waiting
+from hotset.simulator.jobs_file import SimJob
 from hotset.simulator.result import Result
 from hotset.simulator.world import World
-
-#: The expected run time starts at the fleet file's estimate, worth so many observed runs, and follows the last
-#: hundred or so.
-_PRIOR_RUNS, _MEMORY_RUNS = 10, 100
-
-
-class _Queue:
-    """The waiting jobs of one queue, and the view of them that still holds."""
-
-    def __init__(self, name: str, model: str, run_s: float) -> None:
-        self.name = name
-        self.model = model
-        self.run_s = run_s
-        self.runs = _PRIOR_RUNS
-        self.waiting = Waiting()
-        self._view: QueueView | None = None
-        self._good_until = 0.0
-
-    def changed(self) -> None:
-        self._view = None
-
-    def learn(self, run_s: float) -> None:
-        self.runs = min(self.runs + 1, _MEMORY_RUNS)
-        self.run_s += (run_s - self.run_s) / self.runs
-        self._view = None
-
-    def view(self, now: float) -> QueueView:
-        """The view of this moment; the last one holds until a job comes or goes or a deadline passes."""
-        if self._view is None or now > self._good_until:
-            lanes = []
-            self._good_until = float("inf")
-            for name, jobs in self.waiting.lanes().items():
-                if jobs:
-                    lane = _lane(name, jobs, now)
-                    lanes.append(lane)
-                    if lane.next_deadline is not None:
-                        self._good_until = min(self._good_until, lane.next_deadline)
-            self._view = QueueView(self.name, self.model, self.run_s, tuple(lanes))
-        return self._view
-
-
-def _lane(name: str, jobs: Jobs, now: float) -> Lane:
-    savable, deadline = jobs.savable(now)
-    return Lane(name, LANES[name], len(jobs), jobs.oldest_arrival() or 0.0, savable, deadline)
 
 
 class _Gpus:
@@ -88,7 +41,7 @@ class _Gpus:
         self._fleet = fleet
         self._views: list[GpuView | None] = [None] * devices
         self._stale = dict.fromkeys(range(devices))
-        self._supply: dict[str, Supply] = {}
+        self.supply: dict[str, Supply] = {}
         self._parts: list[tuple[list[str], float, int]] = [([], 0.0, 0)] * devices
         self._power = 0.0
         self._rooms: dict[float, float] = {}
@@ -96,44 +49,65 @@ class _Gpus:
     def changed(self, device: Device) -> None:
         self._stale[device.index] = None
 
-    def look(self, world: World, device: Device) -> tuple[GpuView, Others]:
-        """One GPU as it is, and the sum of all others."""
-        if len(world.devices) == 1:
-            view = self._views[0]
-            if view is None or self._stale:
-                view = self._views[0] = self._view(device)
-                self._stale.clear()
-            return view, NOBODY
+    def renew(self, world: World) -> set[str]:
+        """Take in those that changed. The models whose supply may be another."""
+        touched: set[str] = set()
         for index in self._stale:
-            self._renew(index, world.devices[index])
+            self._renew(index, world.devices[index], touched)
         self._stale.clear()
+        return touched
+
+    def look(self, world: World, device: Device) -> tuple[GpuView, Others]:
+        """One GPU as it is, and the sum of all others at the last `renew`."""
+        alone = len(world.devices) == 1
         view = self._views[device.index]
-        if view is None:
-            raise AssertionError("every GPU was renewed at least once")
+        if view is None or (alone and self._stale):
+            view = self._views[device.index] = self._view(device)
+        if alone:
+            self._stale.clear()
+            return view, NOBODY
         models, power, soon = self._parts[device.index]
-        supply = dict(self._supply)
+        supply = dict(self.supply)
         for model in models:
             _add(supply, model, -1, -power / len(models), -soon)
         rooms = dict(self._rooms)
         _give(rooms, device.vram_mb, -power)
         return view, Others(world.devices_up - 1, self._power - power, supply, rooms)
 
-    def _renew(self, index: int, device: Device) -> None:
-        view = self._views[index] = self._view(device)
-        models, power, soon = self._parts[index]
-        for model in models:
-            _add(self._supply, model, -1, -power / len(models), -soon)
-        self._power -= power
-        _give(self._rooms, device.vram_mb, -power)
-        models, soon, power = [], 0, 0.0
+    def _renew(self, index: int, device: Device, touched: set[str]) -> None:
+        self._views[index] = None
+        before, their_power, their_soon = self._parts[index]
+        models: list[str] = []
+        soon, power = 0, 0.0
         if device.up:
-            models, soon = held(view)
-            power = view.slots * view.speed
+            models, soon = self._held(device)
+            power = device.gpu.slots * device.gpu.speed
+        self._power += -their_power
         self._power += power
+        _give(self._rooms, device.vram_mb, -their_power)
         _give(self._rooms, device.vram_mb, power)
-        for model in models:
-            _add(self._supply, model, 1, power / len(models), soon)
+        if models == before and power == their_power:
+            self._freed(models, power, their_soon, soon)
+        else:
+            for model in before:
+                _add(self.supply, model, -1, -their_power / len(before), -their_soon)
+            for model in models:
+                _add(self.supply, model, 1, power / len(models), soon)
+            touched.update(before)
+        touched.update(models)
         self._parts[index] = models, power, soon
+
+    def _freed(self, models: list[str], power: float, before: int, soon: int) -> None:
+        """Its free slots are others: as if it went away and came back, to the last bit."""
+        for model in models:
+            replicas, theirs, free = self.supply[model]
+            part = power / len(models)
+            self.supply[model] = Supply(replicas, theirs - part + part if replicas > 1 else part, free - before + soon)
+
+    def _held(self, device: Device) -> tuple[list[str], int]:
+        if device.switch_to is None:
+            return list(device.resident), max(0, device.gpu.slots - device.busy)
+        return held(self._view(device))
 
     def _view(self, device: Device) -> GpuView:
         models, gpu = self._fleet.models, device.gpu
@@ -169,59 +143,44 @@ class LivePolicy:
         self._jobs: dict[str, SimJob] = {}
         self._result = result
         self._options = options
-        self._queues = {q.name: _Queue(q.name, q.model, q.run_s) for q in fleet.queues.values()}
-        self._order = {name: i for i, name in enumerate(self._queues)}
-        self._waiting: list[int] = []
-        self._by_number = list(self._queues.values())
+        self._board = Board(fleet)
         self._gpus = _Gpus(fleet, len(fleet.gpus))
+        self._sought = Sought(fleet) if len(fleet.gpus) > 1 else None
         self._runs: dict[str, float] = {}
-        self._of_model: dict[str, list[_Queue]] = {}
-        for queue in self._queues.values():
-            self._of_model.setdefault(queue.model, []).append(queue)
-            self._learned(queue)
+        for queue in self._board.queues.values():
+            self._learned(queue.model)
 
     def arrived(self, job: SimJob) -> None:
-        queue = self._queues[job.queue]
-        if not queue.waiting:
-            insort(self._waiting, self._order[job.queue])
-        queue.waiting.add(job.priority, job.id, job.arrive_s, job.deadline, tenant=job.tenant, agent=job.agent)
+        self._board.add(job)
         self._jobs[job.id] = job
-        queue.changed()
 
     def finished(self, job: SimJob, device: Device) -> None:
-        queue = self._queues[job.queue]
+        queue = self._board.queues[job.queue]
         queue.waiting.correct(job.tenant, job.agent, job.run_s - device.charged.pop(job.id))
-        queue.learn(job.run_s)
-        self._learned(queue)
+        self._board.learn(queue, job.run_s)
+        self._learned(queue.model)
 
     def returned(self, job: SimJob, device: Device) -> None:
-        self._queues[job.queue].waiting.correct(job.tenant, job.agent, -device.charged.pop(job.id))
+        self._board.queues[job.queue].waiting.correct(job.tenant, job.agent, -device.charged.pop(job.id))
         self.arrived(job)
 
     def changed(self, device: Device) -> None:
         self._gpus.changed(device)
 
-    def _learned(self, queue: _Queue) -> None:
-        longest = max([q.run_s for q in self._of_model[queue.model]])
-        self._runs = {**self._runs, queue.model: longest}
+    def _learned(self, model: str) -> None:
+        self._runs = {**self._runs, model: self._board.longest_run_s(model)}
 
     def decide(self, world: World, device: Device) -> None:
         if device.busy >= device.gpu.slots:
             if not self._may_switch(device):
                 return
-        elif not self._waiting and device.switch_to is None:
+        elif not self._board and device.switch_to is None:
             return
-        now = world.now
-        view, others = self._gpus.look(world, device)
-        snapshot = Snapshot(
-            now,
-            tuple([self._by_number[i].view(now) for i in self._waiting]),
-            view,
-            self._fleet.models,
-            self._runs,
-            self._fleet.max_wait_s,
-            others,
-        )
+        self._renew(world)
+        sought = self._sought_by(device)
+        if sought is not None and not self._may_act(device, sought):
+            return
+        snapshot = self._snapshot(world, device, sought)
         began = thread_time_ns()
         decisions = decide(snapshot, self._options)
         self._result.decision_ns.add(thread_time_ns() - began)
@@ -235,9 +194,42 @@ class LivePolicy:
             elif decision.until is not None:
                 world.wake(device, decision.until)
 
+    def _renew(self, world: World) -> None:
+        """Take in what has happened since the last look of any GPU."""
+        touched = self._board.renew(world.now)
+        if self._sought is not None:
+            self._sought.changed(touched)
+            self._sought.changed(self._gpus.renew(world))
+
+    def _sought_by(self, device: Device) -> Set[str] | None:
+        """The models that it could load with profit; None: with one GPU it could be any."""
+        return self._sought.by(device, self._board.demands, self._gpus.supply) if self._sought is not None else None
+
+    def _snapshot(self, world: World, device: Device, sought: Set[str] | None) -> Snapshot:
+        board, fleet = self._board, self._fleet
+        view, others = self._gpus.look(world, device)
+        return Snapshot(
+            world.now,
+            board.views(),
+            view,
+            fleet.models,
+            self._runs,
+            fleet.max_wait_s,
+            others,
+            board.demands,
+            None if sought is None else tuple([model for model in board.demands if model in sought]),
+        )
+
+    def _may_act(self, device: Device, sought: Set[str]) -> bool:
+        """Could the policy start or load anything? If not, nobody needs a snapshot: in large fleets most looks."""
+        if device.switch_to is not None:
+            return True
+        demands, resident = self._board.demands, device.resident
+        return not (demands.keys().isdisjoint(resident) and resident.keys() >= sought)
+
     def _may_switch(self, device: Device) -> bool:
         """Could the policy do more than wait, with all slots taken? If not, nobody needs a snapshot: most looks."""
-        waiting = [self._by_number[i].model for i in self._waiting]
+        waiting = self._board.models()
         if device.switch_to is not None:
             return device.switch_to not in waiting  # it may drain for nobody
         models, resident = self._fleet.models, device.resident
@@ -245,12 +237,10 @@ class LivePolicy:
         return any(models[name].size_mb <= room for name in waiting if name not in resident)
 
     def _run(self, world: World, device: Device, run: Run) -> None:
-        queue = self._queues[run.queue]
-        job = queue.waiting.take(run.lane, run.selector, world.now, queue.run_s)
+        queue = self._board.queues[run.queue]
+        expected_s = queue.run_s
+        job = self._board.take(queue, run.lane, run.selector, world.now)
         if job is None:
             raise HotsetError(f"The policy granted a run of {run.queue} where nothing waits.")
-        device.charged[job] = queue.run_s
-        queue.changed()
-        if not queue.waiting:
-            del self._waiting[bisect_left(self._waiting, self._order[run.queue])]
+        device.charged[job] = expected_s
         world.start(device, self._jobs.pop(job))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from itertools import islice
+from itertools import chain, islice
 from time import perf_counter
 from typing import Protocol
 
@@ -193,7 +193,7 @@ class World:
             return
         size = self.fleet.models[model].size_mb if model is not None else 0.0
         found = 0
-        for index in (*islice(self._empty, 50), *islice(self._partly, 50)):
+        for index in chain(islice(self._empty, 50), islice(self._partly, 50)):
             if self.devices[index].vram_mb >= size:
                 self._dirty.add(index)
                 found += 1
