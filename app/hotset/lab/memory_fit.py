@@ -19,8 +19,9 @@ from uuid import UUID
 import numpy as np
 
 from hotset.embedder import shared_embedder
+from hotset.lab.memory_world import Question as Asks
 from hotset.lab.memory_world import World, make_world, read_templates
-from hotset.memory import relevance, renewal
+from hotset.memory import detours, relevance, renewal
 from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of, read
 from hotset.memory.renewal import Known
@@ -32,6 +33,9 @@ FILES = ("public", "software")
 _SEEDS = (0, 1)
 #: As writing compares at most: the nearest in meaning.
 _MOST, _WITNESSES = 60, 80
+#: Of what shares a name with a bridge search compares so much; of the questions that no detour answers one in so many
+#: is enough.
+_BESIDE, _EVERY = 48, 4
 _STEPS, _RATE = 400, 0.05
 _RIDGE_RENEWAL, _RIDGE_RELEVANCE = 0.5, 1.0
 
@@ -40,7 +44,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Choice:
-    """A sentence and the earlier ones that it may renew. `right`: 1 for those that state the same property."""
+    """A sentence and the earlier ones that it may renew, or a question and the detours that may answer it. `right`: 1
+    for those that state the same property, or lead to what is asked for. `change`: whether there is a word of change,
+    or a clause that leads on."""
 
     seen: Array
     right: Array
@@ -65,11 +71,16 @@ def main() -> None:
         rest = [name for name in FILES if name != left_out]
         chosen = fit_choices([c for name in rest for c in choices[name]])
         judged = fit_relevance([a for name in rest for a in asked[name]])
+        led = fit_choices([c for name in rest for world in worlds[name] for c in _led(*world, judged)])
+        ways = [c for world in worlds[left_out] for c in _led(*world, judged)]
         report = _report(choices[left_out], chosen, asked[left_out], judged)
-        sys.stderr.write(f"without {left_out}: {report}\n")
+        sys.stderr.write(f"without {left_out}: {report}; {_report_detours(ways, led)}\n")
+    judged = fit_relevance([a for f in asked.values() for a in f])
+    led = fit_choices([c for found in worlds.values() for world in found for c in _led(*world, judged)])
     weights = {
         "renewal": _named((*renewal.NAMES, *renewal.NOTHING), fit_choices([c for f in choices.values() for c in f])),
-        "relevance": _named(relevance.NAMES, fit_relevance([a for f in asked.values() for a in f])),
+        "relevance": _named(relevance.NAMES, judged),
+        "detours": _named((*detours.NAMES, *detours.NOTHING), led),
     }
     Path(str(resources.files("hotset.memory") / "weights.json")).write_text(json.dumps(weights, indent=1) + "\n")
 
@@ -139,6 +150,24 @@ def _report(choices: Sequence[Choice], chosen: Array, asked: Sequence[Asked], ju
     return f"{'; '.join(said)}; answerable told from unanswerable {told:.2f}"
 
 
+def _report_detours(ways: Sequence[Choice], led: Array) -> str:
+    """Of the questions over another name: how many take a detour, and of how many the best is right; and how many
+    of the others take one (with those of which no detour leads to the answer)."""
+    columns = len(detours.NAMES)
+    first, none = [], []
+    for c in ways:
+        utility = c.seen @ led[:columns]
+        taken = float(np.exp(utility).sum()) > float(np.exp(led[columns] + led[columns + 1] * c.change))
+        if c.right.any():
+            first.append((taken, bool(c.right[int(utility.argmax())])))
+        else:
+            none.append(taken)
+    return (
+        f"detours: {np.mean([t for t, _ in first]):.2f} of questions that need one take one,"
+        f" {np.mean([r for _, r in first]):.2f} have the right one first, {np.mean(none):.3f} of others take one"
+    )
+
+
 @dataclass(frozen=True)
 class _Row:
     number: int
@@ -146,6 +175,8 @@ class _Row:
     stems: frozenset[str]
     said_by: str
     at: Any
+    id: UUID
+    kinds: frozenset[str]
 
 
 def _lived(world: World) -> tuple[World, list[_Row], dict[str, tuple[Array, Array]]]:
@@ -156,7 +187,8 @@ def _lived(world: World) -> tuple[World, list[_Row], dict[str, tuple[Array, Arra
     rows = []
     for i, s in enumerate(world.sentences):
         stated = Known(read(s.text), terms(s.text), *vectors[s.text])
-        rows.append(_Row(i, stated, frozenset(content(s.text)), s.said_by, s.at))
+        found = kinds_of(stated.statement.key)
+        rows.append(_Row(i, stated, frozenset(content(s.text)), s.said_by, s.at, UUID(int=i + 1), found))
     return world, rows, vectors
 
 
@@ -200,17 +232,10 @@ def _asked(world: World, rows: Sequence[_Row], vectors: Mapping[str, tuple[Array
     for question in world.questions:
         if question.slice == "joined":
             continue
-        found = _names(question.text, known)
-        stems = frozenset(content(question.text)) - {stem(t) for t in found}
-        when = question.as_of or world.sentences[-1].at
-        asked = Question(question.text, found, stems, when, kinds(question.text))
-        whole, about = vectors[question.text]
-        candidates = [_candidate(row, about, whole) for row in rows if row.at <= when]
-        own = [c for c in candidates if not found or 2 * len(found & c.names) >= len(found)]
+        asked, candidates = _understood(world, question, known, rows, vectors)
+        own, others = _own(asked, candidates)
         if not own:
             continue
-        ids = {c.id for c in own}
-        others = max((c.about for c in candidates if c.id not in ids), default=0.0)
         right = set(question.wanted) | set(question.stale)
         if question.slice == "as_of":
             right = {i for i, mine in property_of.items() if mine == property_of[question.wanted[0]]}
@@ -219,11 +244,58 @@ def _asked(world: World, rows: Sequence[_Row], vectors: Mapping[str, tuple[Array
         yield Asked(np.array(seen, float), np.array([float(c.id.int - 1 in right) for c in own]))
 
 
+def _led(
+    world: World, rows: Sequence[_Row], vectors: Mapping[str, tuple[Array, Array]], judged: Array
+) -> Iterator[Choice]:
+    """`judged`: the weights of relevance, which tell how well what is said of the question's own names answers it."""
+    known = {t for row in rows for t in row.known.terms}
+    joined = [q for q in world.questions if q.slice == "joined"]
+    for question in (*joined, *[q for q in world.questions if q.slice != "joined"][::_EVERY]):
+        asked, candidates = _understood(world, question, known, rows, vectors)
+        own, others = _own(asked, candidates)
+        candidates.sort(key=lambda c: -c.about)
+        bridges = [c for c in candidates if asked.names <= c.names]
+        over = frozenset().union(*(c.names for c in bridges)) - asked.names - NO_NAMES
+        beside = [c for c in candidates if c.names & over and not asked.names <= c.names][:_BESIDE]
+        found = detours.detours(asked, [*bridges, *beside])
+        if not found:
+            continue
+        fits = np.array(relevance.features(asked, own, others)) @ judged
+        seen = detours.features(asked, found, dict(zip([c.id for c in own], map(float, fits), strict=True)))
+        right = [0.0] * len(found)
+        if question.slice == "joined":
+            bridge, targets = question.wanted[1], {question.wanted[0], *question.stale}
+            right = [float(d.bridge.id.int - 1 == bridge and d.target.id.int - 1 in targets) for d in found]
+        yield Choice(np.array(seen), np.array(right), float(asked.leads_on))
+
+
+def _understood(
+    world: World,
+    question: Asks,
+    known: set[str],
+    rows: Sequence[_Row],
+    vectors: Mapping[str, tuple[Array, Array]],
+) -> tuple[Question, list[Candidate]]:
+    found = _names(question.text, known)
+    stems = frozenset(content(question.text)) - {stem(t) for t in found}
+    when = question.as_of or world.sentences[-1].at
+    whole, about = vectors[question.text]
+    candidates = [_candidate(row, about, whole) for row in rows if row.at <= when]
+    return Question(question.text, found, stems, when, kinds(question.text)), candidates
+
+
+def _own(asked: Question, candidates: Sequence[Candidate]) -> tuple[list[Candidate], float]:
+    """What is said of whom the question names, and how near the best of the rest is."""
+    own = [c for c in candidates if not asked.names or 2 * len(asked.names & c.names) >= len(asked.names)]
+    ids = {c.id for c in own}
+    return own, max((c.about for c in candidates if c.id not in ids), default=0.0)
+
+
 def _candidate(row: _Row, about: Array, whole: Array) -> Candidate:
     known = row.known
     return Candidate(
-        UUID(int=row.number + 1), known.terms, row.stems, float(whole @ known.whole), float(about @ known.about),
-        row.said_by, row.at, None, None, kinds_of(known.statement.key),
+        row.id, known.terms, row.stems, float(whole @ known.whole), float(about @ known.about),
+        row.said_by, row.at, None, None, row.kinds, known.about,
     )  # fmt: skip
 
 
