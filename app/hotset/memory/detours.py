@@ -10,7 +10,8 @@ sentences that the encoder's adapter was not trained on.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from uuid import UUID
@@ -60,6 +61,7 @@ def detours(question: Question, candidates: Collection[Candidate]) -> list[Detou
     if not question.names:
         return []
     apart = [c for c in candidates if not question.names <= c.names]
+    by_name, by_stem = _places(c.names for c in apart), _places(c.stems for c in apart)
     found = []
     for bridge in candidates:
         if not question.names <= bridge.names:
@@ -67,14 +69,22 @@ def detours(question: Question, candidates: Collection[Candidate]) -> list[Detou
         over = {t for t in bridge.names - question.names - NO_NAMES if stem(t) not in question.stems}
         names = {t for t in over if not t[0].isdigit()}
         words = bridge.stems - question.stems - {stem(t) for t in bridge.names}
-        for target in apart:
-            if names:
-                share = len(over & target.names) / len(over) if names & target.names else 0.0
-            else:
-                share = len(words & target.stems) / len(words) if words else 0.0
+        there = (by_name[n] for n in names) if names else (by_stem[w] for w in words)
+        for place in sorted(set().union(*there)):
+            target = apart[place]
+            share = len(over & target.names) / len(over) if names else len(words & target.stems) / len(words)
             if share >= (_NAME if names else _WORDS):
                 found.append(Detour(bridge, target, share, not names))
     return found
+
+
+def _places(words: Iterable[Collection[str]]) -> Mapping[str, list[int]]:
+    """Word -> where it stands."""
+    places: dict[str, list[int]] = defaultdict(list)
+    for place, here in enumerate(words):
+        for word in here:
+            places[word].append(place)
+    return places
 
 
 def features(question: Question, found: Sequence[Detour], direct: Mapping[UUID, float]) -> list[tuple[float, ...]]:

@@ -72,7 +72,7 @@ def _rank(
     best = max((s.fits for s in scored.values() if s.named), default=-math.inf)
     led, there = _led(question, scored)
     _inherit(scored, question.when)
-    order = sorted(scored.values(), key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), str(s.one.id)))
+    order = sorted(scored.values(), key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), s.one.id.int))
     by_themselves = {s.one.id for s in order[:k]}
     order = _later_first(order)
     if threshold > 0 and led < _LED and probability(best) < threshold:
@@ -191,7 +191,7 @@ def _later_there(there: dict[UUID, _Scored], scored: Mapping[UUID, _Scored], whe
             there[new.one.id] = new
             new.led = max(new.led, old.led + 1e-6)
     return sorted(
-        there.values(), key=lambda s: (_is_past(s.one, when), -s.led, -s.one.valid_from.timestamp(), str(s.one.id))
+        there.values(), key=lambda s: (_is_past(s.one, when), -s.led, -s.one.valid_from.timestamp(), s.one.id.int)
     )
 
 

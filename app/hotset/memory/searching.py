@@ -4,7 +4,7 @@ ranked by `ranking`, texts from where they lie."""
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from hotset.memory.facts import kinds, kinds_of
 from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
 from hotset.memory.session import As, Session
-from hotset.memory.vectors import received, sent
+from hotset.memory.vectors import received_many, sent
 from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, names, stem, sure_terms, tokens
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def find(
     }
     return rank(
         question,
-        [_candidate(row) for row in _candidates(session, asked, question, few=sizes.few(session, wanted, asked))],
+        _read(_candidates(session, asked, question, few=sizes.few(session, wanted, asked))),
         wanted.k,
         THRESHOLD if wanted.threshold is None else wanted.threshold,
     )
@@ -190,18 +190,25 @@ def _further(rows: Collection[Row[Any]], question: Question) -> list[str]:
     return sorted({t for row in beside for t in row.terms if not t[0].isdigit()} - question.names - NO_NAMES)[:50]
 
 
-def _candidate(row: Row[Any]) -> Candidate:
-    return Candidate(
-        row.id,
-        frozenset(row.terms),
-        frozenset(row.stems),
-        row.whole,
-        row.about,
-        row.said_by,
-        row.valid_from,
-        row.valid_to,
-        row.superseded_by,
-        kinds_of(row.attribute),
-        None if row.vector is None else received(row.vector),
-        row.summary,
-    )
+def _read(rows: Sequence[Row[Any]]) -> list[Candidate]:
+    """In the order of the columns of `ranked.sql`: by their names it takes longer, and so do vectors one by one."""
+    vectors = iter(received_many([row.vector for row in rows if row.vector is not None]))
+    return [
+        Candidate(
+            memory,
+            frozenset(terms),
+            frozenset(stems),
+            whole,
+            about,
+            said_by,
+            valid_from,
+            valid_to,
+            superseded_by,
+            kinds_of(attribute),
+            None if vector is None else next(vectors),
+            summary,
+        )
+        for (
+            memory, attribute, valid_from, valid_to, superseded_by, said_by, terms, stems, whole, about, vector, summary
+        ) in map(tuple, rows)
+    ]  # fmt: skip

@@ -51,6 +51,12 @@ def sent(vector: Vector) -> HalfVector:
 
 def received(row: bytes) -> Vector:
     """What pgvector's halfvec_send gives."""
+    (vector,) = received_many([row])
+    return vector
+
+
+def received_many(rows: Sequence[bytes]) -> Vectors:
+    """(number of rows, components)."""
     import numpy as np
 
-    return np.frombuffer(row, ">f2", offset=4).astype(np.float32)
+    return np.frombuffer(b"".join([row[4:] for row in rows]), ">f2").reshape(len(rows), -1 if rows else 0).astype("f4")
