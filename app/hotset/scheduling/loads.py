@@ -31,6 +31,11 @@ LOOK_CLOSELY = 3
 STALE_SPARE, STALE_FORCED, STALE_SHORTEST_S = 3.0, 4.0, 60.0
 #: The residency before a switch for an overdue job is at most this part of `max_wait_s`, unless in overload.
 OVERDUE_RESIDENCY = 0.15
+#: Several GPUs: idle models give way only for what the holders of the other would not start within so many times what
+#: the switch takes. They would be wanted again soon, and then cost a load themselves.
+SPARE_SWITCHES = 3.0
+#: Several GPUs: while others with this part of all power hold (or load) a model, its deadlines force no further switch.
+ENOUGH_POWER = 0.2
 
 
 class Candidate:
@@ -117,12 +122,13 @@ def spare_load(
     An overdue or stale job first, the oldest of them; else of a handful what a plan for all of them begins with; else
     the most jobs for the seconds, unless long runs beside the hot models would soon be in the way of a better bargain.
     While an overdue job waits until others had their residency, only overdue ones may take a place: no residency may
-    begin anew.
+    begin anew. On several GPUs nothing takes a place for jobs that the GPUs which hold their model soon start.
     """
     view = snapshot.gpu
     free = [c for c in cold if waiting.keys().isdisjoint(c.victims) and not _running(view, c.victims)]
     if _held_back(cold, overdue):
         free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
+    free = [c for c in free if not c.victims or c.demand.oldest <= overdue or _too_much_for_holders(snapshot, c)]
     if not free:
         return None
     stale = stale_since(snapshot, backlog, overdue, STALE_SPARE)
@@ -255,15 +261,24 @@ def _held_back(cold: list[Candidate], overdue: float) -> bool:
     return any(c.demand.oldest <= overdue for c in cold)
 
 
+def _too_much_for_holders(snapshot: Snapshot, candidate: Candidate) -> bool:
+    """Would jobs be left if the GPUs that hold the model worked on them for several times what the switch takes?"""
+    ready_s = SPARE_SWITCHES * (candidate.load_s + candidate.drain_s)
+    return share(snapshot, candidate.demand, ready_s) > 0
+
+
 def _worth(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], options: Options) -> bool:
     """Are the deadlines that a switch may save worth what all who wait on the victims lose by it: the drain, the load
-    and about as much to come back? Those who wait lose less where other GPUs hold the victims too."""
+    and about as much to come back? Those who wait lose less where other GPUs hold the victims too, and this GPU saves
+    its share only. Without `ENOUGH_POWER` all GPUs would leave their models for the same few deadlines at once."""
     own, lost = own_power(snapshot.gpu), 0.0
+    if supply(snapshot, candidate.demand.model).power >= ENOUGH_POWER * (own + snapshot.others.power):
+        return False
     for victim in candidate.victims:
         if victim in waiting:
             lost += waiting[victim].jobs * own / (own + supply(snapshot, victim).power)
     lost *= candidate.drain_s + 2 * candidate.load_s
-    return candidate.demand.savable * options.deadline_worth_s >= lost
+    return candidate.demand.savable * candidate.share * options.deadline_worth_s >= lost
 
 
 def _shorter(candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:

@@ -96,8 +96,11 @@ def _why_idle(snapshot: Snapshot, waiting: Mapping[str, Demand], cold: list[Cand
             return f"The GPU empties for a suspect of {queue.name}: {view.busy} still run."
         return f"A suspect of {queue.name} waits until the GPU is empty: {view.busy} still run."
     if cold:
-        running = " and ".join(r.model for r in view.residents if r.running and r.model in cold[0].victims)
-        return f"{cold[0].demand.model} is loaded when {running or 'the hot set'} has nothing left to run."
+        first, victims = cold[0].demand.model, cold[0].victims
+        running = " and ".join(r.model for r in view.residents if r.running and r.model in victims)
+        if first in snapshot.others.supply and not running and not any(v in waiting for v in victims):
+            return f"Other GPUs hold {first} and soon start what waits for it."
+        return f"{first} is loaded when {running or 'the hot set'} has nothing left to run."
     model = next(iter(waiting))
     known = snapshot.models.get(model)
     if known is None:

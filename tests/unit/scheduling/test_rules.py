@@ -445,6 +445,36 @@ def test_a_long_backlog_is_replicated() -> None:
     assert load(answer(queue("qwen", lane(20)), rest=(other("qwen"),))) == ("qwen", ())
 
 
+def test_an_idle_model_keeps_its_place_for_what_holders_of_another_soon_start() -> None:
+    # The holder starts 2 at once; in three times the 6 s of a load it gets through 2 × 18 ÷ 25 = 1.4 runs more.
+    gpu, holder = hot("qwen"), (other("deep"),)
+    (wait,) = answer(queue("deep", lane(3)), gpu=gpu, rest=holder)
+    assert isinstance(wait, Wait)
+    assert wait.reason == "Other GPUs hold deep and soon start what waits for it."
+    assert load(answer(queue("deep", lane(4)), gpu=gpu, rest=holder)) == ("deep", ("qwen",))
+    assert load(answer(queue("deep", lane(3)), rest=holder)) == ("deep", ()), "free VRAM costs nobody anything"
+    assert load(answer(queue("deep", lane(3, age=541)), gpu=gpu, rest=holder)) == ("deep", ("qwen",)), "overdue"
+
+
+def test_deadlines_of_a_model_that_others_hold_with_enough_power_force_no_switch() -> None:
+    work = (queue("qwen", lane(4)), queue("deep", lane(8, slack=20)))
+    gpu = hot("qwen", running={"qwen": 1}, since=2000)
+    holder, without = replace(other("deep"), slots=1), replace(other("tiny", name="gpu2"), slots=2)
+    assert load(answer(*work, gpu=gpu, rest=(without,))) == ("deep", ("qwen",))
+    assert load(answer(*work, gpu=gpu, rest=(holder, without))) is None, "one slot of five"
+    many = replace(without, slots=3)
+    assert load(answer(*work, gpu=gpu, rest=(holder, many))) == ("deep", ("qwen",)), "one of six is too little"
+
+
+def test_a_switch_on_one_of_several_gpus_counts_only_its_share_of_the_deadlines() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=2000)
+    small, many = replace(other("deep"), slots=1), replace(other("tiny", name="gpu2"), slots=6)
+    # 20 s for each job of qwen; 80 s for each of deep's that this GPU would get: about half of them.
+    deep = queue("deep", lane(6, slack=20))
+    assert load(answer(queue("qwen", lane(10)), deep, gpu=gpu, rest=(small, many))) == ("deep", ("qwen",))
+    assert load(answer(queue("qwen", lane(18)), deep, gpu=gpu, rest=(small, many))) is None, "worth it for 6, not for 3"
+
+
 def test_backlogs_held_elsewhere_count_for_less() -> None:
     queues = (queue("qwen", lane(3, age=0)), queue("deep", lane(2, age=20)))
     assert load(answer(*queues)) == ("qwen", ())
