@@ -26,7 +26,7 @@ _LINE = re.compile(r"^- [^,]*, [^:]*: ", re.MULTILINE)
 
 def summarise(client: Client) -> int:
     """Ask for everything that is due and answer it, until nothing is; how many summaries."""
-    store, done = JobStore(client.engine, scale=client.settings.scale), 0
+    store, done = JobStore(client.engine, scale=client.settings.scale, cipher=client._cipher), 0
     while client.summarise():
         with client.engine.connect() as connection:
             query = "SELECT id FROM jobs WHERE agent = %s AND state = 'queued'"
