@@ -74,7 +74,8 @@ def test_after_a_few_jobs_estimates_are_right_and_a_restart_keeps_them(stack: St
     stack.worker()
     assert client.submit(COMPLEX, "x", options=OPTIONS).result(timeout=120)
     eventually(lambda: known(client.engine)[Key("run", "deepseek")].count == 7, within_s=15)
-    assert reckoned().run_s("deepseek") <= learned.run_s("deepseek")
+    # Who had forgotten would begin at the guess again, wrong by ten; on a busy machine a run is a little longer.
+    assert reckoned().run_s("deepseek") <= 1.1 * learned.run_s("deepseek")
     eventually(
         lambda: ledger.swaps(client.engine)[0].jobs_served == swaps[0].jobs_served + 1,
         within_s=15,
