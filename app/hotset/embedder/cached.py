@@ -27,10 +27,11 @@ _LOCAL = 4096
 
 class CachedEmbedder:
     """As `Embedder`, and asks it only for what neither this process nor Redis knows. A Redis that is away costs
-    time, not answers. `hits` and `misses` count texts."""
+    time, not answers. `hits` and `misses` count texts; `uncached` is the one behind, for what nobody could forget
+    later."""
 
     def __init__(self, embedder: Embedder, cache: redis.Redis | None) -> None:
-        self._embedder = embedder
+        self.uncached = embedder
         self._cache = cache
         self._local: OrderedDict[bytes, bytes] = OrderedDict()
         self._lock = threading.Lock()
@@ -50,7 +51,7 @@ class CachedEmbedder:
             self.misses += len(new)
             if new:
                 by_key = dict(zip(keys, texts, strict=True))
-                made = zip(*self._embedder.embed([by_key[key] for key in new]), strict=True)
+                made = zip(*self.uncached.embed([by_key[key] for key in new]), strict=True)
                 fresh = {
                     key: meaning.tobytes() + prop.tobytes() for key, (meaning, prop) in zip(new, made, strict=True)
                 }

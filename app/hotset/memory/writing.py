@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import Row
 from uuid_utils.compat import uuid7
 
-from hotset.embedder import ENCODER
+from hotset.embedder import ENCODER, CachedEmbedder
 from hotset.errors import InvalidMemory
 from hotset.memory.chunks import Chunking, chunks, semantic_chunks
 from hotset.memory.facts import Statement, read
@@ -59,13 +59,14 @@ class _Place:
     valid_to: datetime | None = None
 
 
-def prepare(new: Sequence[New], embedder: Embeds, chunking: Chunking = "sentences") -> list[list[Prepared]]:
+def prepare(new: Sequence[New], embedder: CachedEmbedder, chunking: Chunking = "sentences") -> list[list[Prepared]]:
     """Check all, then embed all; of each its parts. Raises InvalidMemory, EmbedderMissing."""
 
     def cut(text: str) -> list[str]:
         if chunking == "sentences":
             return chunks(text)
-        return semantic_chunks(text, lambda pieces: embedder.embed(pieces)[0])
+        # Forgetting knows the parts alone, not the sentences that they were cut from.
+        return semantic_chunks(text, lambda pieces: embedder.uncached.embed(pieces)[0])
 
     parts = [[replace(one, text=part) for part in cut(one.text)] for one in map(_checked, new)]
     flat = [part for whole in parts for part in whole]

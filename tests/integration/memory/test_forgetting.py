@@ -84,6 +84,15 @@ def test_a_long_text_is_kept_in_parts_and_forgotten_as_a_whole(client: Client, m
     assert memory.forget(made) == parts
 
 
+def test_a_text_that_was_cut_by_meaning_leaves_no_vectors_of_its_sentences(settings: Settings, cache_url: str) -> None:
+    text = " ".join(f"Paragraph {i} of the Zeppelin manual explains valve {i} in some detail." for i in range(60))
+    with Client(settings=replace(settings, memory_chunking="semantic"), tenant="acme") as client:
+        memory = client.memory("project:shop")
+        assert memory.forget(memory.remember(text)) > 3
+    with redis.Redis.from_url(cache_url) as cache:
+        assert list(cache.scan_iter("hs:vec*")) == []
+
+
 def test_a_tenant_is_erased_from_every_tier_and_its_neighbour_stays(
     client: Client, settings: Settings, cache_url: str, database: str
 ) -> None:
