@@ -169,7 +169,7 @@ def test_control_commands_are_answered_while_every_slot_is_taken(at_work: Bench)
 
 def test_what_runs_while_the_connections_are_cut_goes_on(at_work: Bench) -> None:
     """A claim whose reply was lost comes back as a dead worker's does. A message runs twice only where the broker could
-    not be told of its end, which the worker says."""
+    not be told of its end, which the worker says, or where Celery's pool of processes dropped it (see `Owner`)."""
     sent = at_work.send(6, seconds=0.7)
 
     def goes_on(before: int) -> bool:
@@ -181,9 +181,16 @@ def test_what_runs_while_the_connections_are_cut_goes_on(at_work: Bench) -> None
         at_work.cut_all_connections()
         eventually(lambda before=before: goes_on(before), within_s=60, message=at_work.log)
     eventually(lambda: goes_on(sys.maxsize), within_s=60, message=at_work.log)
+
+    def settled() -> bool:
+        at_work.lanes.restore_abandoned(3.0)
+        return not at_work.redis.exists("hs:unacked") and not at_work.lanes.lengths([QUEUE])[QUEUE]
+
+    eventually(settled, within_s=20, message=at_work.log)
     twice = sum(at_work.began()[name] - 1 for name in sent)
-    assert twice <= at_work.log().count("the broker could not be told")
-    at_work.until_nothing_is_held()
+    log = at_work.log()
+    assert twice <= log.count("the broker could not be told") + log.count("dropped by the pool")
+    assert at_work.pool == "prefork" or "dropped by the pool" not in log
 
 
 def test_what_a_dead_worker_held_comes_back_and_nothing_else(bench: Bench) -> None:

@@ -19,22 +19,29 @@ from typing import Any
 import redis
 from celery import bootsteps
 from celery.exceptions import Reject
+from celery.worker import state
 
 from hotset.broker import TASK, Grant, GrantDesk, Lanes, Released, Returned, Spent, make_app
 
 URL, JOURNAL = os.environ["HOTSET_TEST_BROKER"], Path(os.environ["HOTSET_TEST_JOURNAL"])
 QUEUE, SLOTS = "tinyllama", 2
+#: Wall seconds after which a claim of which Celery has no request any more is given up.
+DROPPED_S = 2.0
 
 
 class Owner:
-    """Grants as long as a slot is free and the gate (`test:closed`) is open, and renews what runs."""
+    """Grants as long as a slot is free and the gate (`test:closed`) is open, and renews what runs.
+
+    A connection that is lost between the dispatch to a forked process and its word of having begun makes Celery forget
+    the task (`AsynPool.flush`): it may run to its end, but nobody acknowledges it. Its claim is not renewed for ever.
+    """
 
     def __init__(self) -> None:
         self.lanes = Lanes(URL)
         self._mailbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.desk = GrantDesk(self._mailbox.put)
         self._granted = 0
-        self._held: set[str] = set()
+        self._held: dict[str, float] = {}  # claim -> when Celery was last seen to have its request
         self._redis = redis.Redis.from_url(URL)
         self._thread = threading.Thread(target=self._main, daemon=True)
 
@@ -54,13 +61,14 @@ class Owner:
             match self._mailbox.get(timeout=0.02):
                 case Spent(_, claim):
                     self._granted -= 1
-                    self._held.add(claim)
+                    self._held[claim] = time.monotonic()
                 case Returned():
                     self._granted -= 1
                 case Released(claim):
-                    self._held.discard(claim)
+                    self._held.pop(claim, None)
         except queue.Empty:
             pass
+        self._forget_dropped()
         self.lanes.renew(self._held)
         if self._redis.exists("test:closed"):
             self.lanes.snapshot({QUEUE: 60.0})
@@ -71,6 +79,15 @@ class Owner:
                 free -= 1
                 self._granted += 1
                 self.desk.issue(Grant(lane.queue, lane.name, "oldest", "tinyllama", 0))
+
+    def _forget_dropped(self) -> None:
+        now = time.monotonic()
+        for request in tuple(state.requests.values()):
+            if (claim := request.message.delivery_tag) in self._held:
+                self._held[claim] = now
+        for claim in [claim for claim, seen in self._held.items() if now - seen > DROPPED_S]:
+            del self._held[claim]
+            print("dropped by the pool:", claim, flush=True)
 
 
 owner = Owner()
