@@ -43,7 +43,8 @@ check: install ## style, types and layers
 	$(BIN)/lint-imports
 
 test: check ## check, then every test but the slow ones
-	HOTSET_TEST_CHAOS=least $(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile $(ARGS)
+	HOTSET_TEST_CHAOS=least $(BIN)/python -m pytest -m "not slow" --numprocesses $(JOBS) --dist loadfile \
+	    --no-loadscope-reorder $(ARGS)
 
 test-ollama: install ## the contract on a real Ollama: OLLAMA_HOST=http://… MODELS=small,second,thinking,embedding
 	@test -n "$(MODELS)" || { echo "Say which models it may load: MODELS=small[,second[,thinking[,embedding]]]" >&2; exit 2; }

@@ -76,8 +76,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "servers" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.servers)
         short = LENGTH == "least" and item.get_closest_marker("always")
-        if not short and item.path.is_relative_to(TESTS) and item.path.relative_to(TESTS).parts[0] in SLOW_ROOMS:
+        if not short and _room(item) in SLOW_ROOMS:
             item.add_marker(pytest.mark.slow)
+    # Side by side, the longest files come first, so that no process is left alone with one of them at the end.
+    items.sort(key=lambda item: _room(item) == "unit")
+    items.sort(key=lambda item: _room(item) != "chaos")
+
+
+def _room(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0] if item.path.is_relative_to(TESTS) else ""
 
 
 @pytest.hookimpl(wrapper=True)

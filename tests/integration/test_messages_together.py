@@ -16,9 +16,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from hotset import Client, Message
-from hotset.client.together import Together
 from hotset.errors import LeaseLost, StoreUnavailable
 from hotset.messaging import Claimed, Wanted
+from hotset.together import Together
 from stack import Stack, eventually
 
 TO, FROM = "qa-team-lead", "system-architect"

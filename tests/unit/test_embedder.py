@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from hotset.embedder import DIMENSIONS, CachedEmbedder, shared_embedder
+from hotset.embedder import DIMENSIONS, CachedEmbedder, Embedder, shared_embedder
+from hotset.embedder.embedder import _batches
 from hotset.embedder.weights import PACKAGE
 from hotset.errors import EmbedderMissing, UsageError
 
@@ -25,6 +29,41 @@ def test_a_batch_gives_what_each_text_gives_alone() -> None:
     texts = ["short", "a much longer text about refunds and warranties " * 20, "", "naïve 東京"]
     alone = np.concatenate([shared_embedder().embed([t]) for t in texts], axis=1)
     assert np.allclose(shared_embedder().embed(texts), alone, atol=1e-5)
+
+
+def test_what_many_ask_for_at_once_is_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder, texts = (
+        Embedder(),
+        [f"What does shop {i} charge for {'a very ' * (i % 3)}large parcel?" for i in range(20)],
+    )
+    expected = np.array(embedder.embed(texts))  # more than a few: by itself
+    runs: list[int] = []
+    begun, go_on = threading.Event(), threading.Event()
+    run = embedder._run
+
+    def slowly(group: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        runs.append(len(group))
+        begun.set()
+        assert go_on.wait(60)
+        return run(group)
+
+    monkeypatch.setattr(embedder, "_run", slowly)
+    with ThreadPoolExecutor(len(texts) // 2) as pool:
+        first = pool.submit(embedder.embed, texts[:2])
+        assert begun.wait(60)
+        others = [pool.submit(embedder.embed, texts[i : i + 2]) for i in range(2, len(texts), 2)]
+        while len(embedder._together._turns) < len(others):
+            assert not first.done()
+        go_on.set()
+        got = np.concatenate([np.array(future.result()) for future in (first, *others)], axis=1)
+    assert runs == [2, 16, 2], "who waits is taken along, as many as a batch has room for"
+    assert np.allclose(got, expected, atol=1e-5)
+
+
+def test_texts_of_unlike_length_are_not_padded_to_the_longest() -> None:
+    batches = list(_batches([9, 100, 10, 12, 13, 14, 90]))
+    assert batches == [[0, 2, 3, 4], [5], [6, 1]]
+    assert [len(batch) for batch in _batches([7] * 70)] == [32, 32, 6]
 
 
 def test_the_same_text_is_embedded_once() -> None:

@@ -13,10 +13,10 @@ import redis
 from hotset.broker.replies import tell_inboxes
 from hotset.client.inbox import Message, inbox
 from hotset.client.steps import Each, Plan
-from hotset.client.together import Together
 from hotset.errors import HotsetError, InvalidMessage, UnknownMessage, did_you_mean
 from hotset.messaging import Claimed, Delivery, MessageStore, MessageView, NewMessage, Wanted, new_message
 from hotset.messaging.message import name
+from hotset.together import Together
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

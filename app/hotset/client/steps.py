@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
-from hotset.client.together import Together
+from hotset.together import Together
 
 #: Things that a slow reader may lag behind; of those that may be read again elsewhere, more are dropped.
 BUFFER = 10_000

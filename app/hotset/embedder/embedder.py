@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from hotset.errors import EmbedderMissing, UsageError
+from hotset.together import Together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,6 +28,10 @@ MOST_TOKENS = 256
 MOST_CHARS = 20_000
 MOST_TEXTS = 10_000
 _BATCH = 32
+#: Calls with so few texts are computed together when they come at once: one run reads the weights for all of them.
+_FEW_TEXTS = 4
+#: A batch ends before a text that is so much longer than its first: what is padded is computed as well.
+_MOST_PADDING = 1.5
 #: More threads gain little on texts of a sentence, and the machine has other work.
 _THREADS = 4
 
@@ -37,6 +43,7 @@ class Embedder:
         self._threads = threads or min(_THREADS, len(os.sched_getaffinity(0)))
         self._loading = threading.Lock()
         self._loaded: tuple[WordPiece, Any] | None = None
+        self._together = Together(self._of_several, _BATCH // _FEW_TEXTS)
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """Two arrays (number of texts, 384), rows of length 1, in the order of the texts: of the meaning, and of the
@@ -48,15 +55,23 @@ class Embedder:
         """
         if len(texts) > MOST_TEXTS:
             raise UsageError(f"{len(texts)} texts are too many at once.", remedy=f"Give at most {MOST_TEXTS}.")
+        if 0 < len(texts) <= _FEW_TEXTS:
+            return self._together.do(texts)
+        return self._run(texts)
+
+    def _of_several(self, calls: list[Sequence[str]]) -> list[tuple[Vectors, Vectors]]:
+        meaning, prop = self._run([text for texts in calls for text in texts])
+        ends = list(accumulate(len(texts) for texts in calls))
+        parts = [slice(end - len(texts), end) for texts, end in zip(calls, ends, strict=True)]
+        return [(meaning[part], prop[part]) for part in parts]
+
+    def _run(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         words, session = self._load()
         import numpy as np
 
         encoded = [words.encode(text[:MOST_CHARS], MOST_TOKENS) for text in texts]
-        # Texts of like length together: little padding is computed.
-        order = sorted(range(len(texts)), key=lambda i: len(encoded[i]))
         meaning, prop = np.empty((2, len(texts), DIMENSIONS), np.float32)
-        for start in range(0, len(order), _BATCH):
-            batch = order[start : start + _BATCH]
+        for batch in _batches([len(tokens) for tokens in encoded]):
             longest = len(encoded[batch[-1]])
             ids = np.zeros((len(batch), longest), np.int64)
             mask = np.zeros((len(batch), longest), np.float32)
@@ -93,6 +108,18 @@ class Embedder:
         model = build(read_weights(folder), read_adapter())
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return WordPiece.read(folder / "vocab.txt"), session
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """The places of texts of like length together, the longest last."""
+    batch: list[int] = []
+    for i in sorted(range(len(lengths)), key=lengths.__getitem__):
+        if batch and (len(batch) == _BATCH or lengths[i] > _MOST_PADDING * lengths[batch[0]]):
+            yield batch
+            batch = []
+        batch.append(i)
+    if batch:
+        yield batch
 
 
 @cache

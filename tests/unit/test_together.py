@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from hotset.client.together import Together
 from hotset.errors import InvalidMessage, StoreUnavailable
+from hotset.together import Together
 
 PATIENCE_S = 30
 
