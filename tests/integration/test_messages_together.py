@@ -83,14 +83,21 @@ def test_acknowledgements_share_a_commit_and_only_a_lost_lease_is_told_so(client
         assert connection.exec_driver_sql(query).scalar_one() == 3
 
 
-def test_nobody_waits_for_a_message_that_another_transaction_holds(client: Client) -> None:
+def test_nobody_waits_for_a_message_that_another_transaction_holds(client: Client, engine: Engine) -> None:
     client.send_many({"to": TO, "body": i, "from_": str(i)} for i in range(3))
     a, b, c = take(client, batch=3)
+
+    def waits() -> bool:
+        with engine.connect() as connection:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            return bool(connection.exec_driver_sql(query).scalar_one())
+
     with ThreadPoolExecutor(3) as pool:
         with b.handling():
             alone = pool.submit(b.ack)
             for m in (a, c):
                 pool.submit(m.ack).result(timeout=60)
+            eventually(waits, within_s=60)
             assert not alone.done()
         alone.result(timeout=60)  # it was handled by this very lease
     assert client.messages(state="open") == []

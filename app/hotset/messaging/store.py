@@ -127,7 +127,8 @@ class MessageStore:
         """It is handled. `within`: if that connection's transaction commits. Raises LeaseLost."""
         parameters = {"id": delivery.id, "lease": delivery.lease, "again": within is None}
         if within is None:
-            done = self._rows("ack", parameters)
+            # Asked twice: who waited for a transaction that handled it sees that by a new statement only.
+            done = self._rows("ack", parameters) or self._rows("ack", parameters)
         else:
             done = list(within.exec_driver_sql(_sql("ack"), parameters).all())
         if not done:
