@@ -19,7 +19,7 @@ LIGHT, BALANCED = "log-aggregator-loki", "senior-backend-developer"
 
 def test_queues_gpus_and_models_as_they_work(hotset: Hotset, start: Start, stack: Stack) -> None:
     client = stack.client()
-    client.submit(BALANCED, "urgent", priority="urgent")
+    client.submit(BALANCED, "urgent", priority="urgent", deadline="1h")
     client.submit(BALANCED, "late", deadline="1s")
     queues = {q["name"]: q for q in json.loads(hotset("queues", "--json").stdout)}
     assert queues["qwen"]["by_priority"] == {"urgent": 1, "high": 0, "normal": 1, "low": 0}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from subprocess import CompletedProcess, Popen
 
@@ -86,8 +87,10 @@ def test_what_really_happened_is_exported_and_replayed(hotset: Hotset, start: St
     start("worker")
     client = stack.client()
     rows = [{"agent": LIGHT, "prompt": "a secret", "options": {"hotset_run_s": 2.0}, "priority": "high"}] * 3
+    submitted = time.monotonic()
     for job in client.submit_many(rows):
         job.result(timeout=120)
+    most = (time.monotonic() - submitted) / float(stack.env["HOTSET_SCALE"])
     client.submit("senior-backend-developer", "never runs").cancel("not needed")
 
     done = hotset("replay", "export", "--since", "1h", "-o", "past.jsonl")
@@ -102,7 +105,7 @@ def test_what_really_happened_is_exported_and_replayed(hotset: Hotset, start: St
             "high",
             30.0,
         )
-        assert 1.9 < line["run_s"] < 60.0, "model seconds: the simulated run and what the wall clock adds at this scale"
+        assert 1.9 < line["run_s"] < most, "model seconds: the simulated run and what the wall clock adds at this scale"
         assert line["waited_s"] > 0
     assert "secret" not in (stack.folder / "past.jsonl").read_text()
     assert json.loads(hotset("simulate", "--jobs", "past.jsonl", "--json").stdout)["jobs"] == 3

@@ -89,7 +89,9 @@ def test_nobody_waits_for_a_message_that_another_transaction_holds(client: Clien
 
     def waits() -> bool:
         with engine.connect() as connection:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            query = (
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
             return bool(connection.exec_driver_sql(query).scalar_one())
 
     with ThreadPoolExecutor(3) as pool:

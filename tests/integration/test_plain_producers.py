@@ -258,8 +258,10 @@ def test_no_word_of_prompt_or_answer_is_in_events_logs_or_inspect(
     inspected: list[Any] = []
     with Connection(broker) as connection:
         receiver = EventReceiver(connection, handlers={"*": seen.append}, app=producer)
-        listening = threading.Thread(target=receiver.capture, kwargs={"limit": None, "timeout": None, "wakeup": False})
+        listening = threading.Thread(target=receiver.capture, kwargs={"limit": None, "timeout": None, "wakeup": True})
         listening.start()
+        # It is heard once it listens: workers are asked for a heartbeat, and what is sent before is nobody's.
+        eventually(lambda: any(e["type"] == "worker-heartbeat" for e in seen), within_s=20, message=served.log)
         job = send(producer, args=(LIGHT, SECRET), options={"hotset_run_s": 300})
         link = signature("elsewhere.store", queue="elsewhere", app=producer)
         kwargs = {"agent": LIGHT, "prompt": SECRET, "metadata": {"a": SECRET}}
