@@ -6,21 +6,18 @@ from collections.abc import Collection, Mapping
 from heapq import nlargest, nsmallest
 from math import inf, sqrt
 
+from hotset.scheduling.bound import MARGIN_S, OVERDUE_RESIDENCY, RESIDENCY_AT_COST_S, can_wait
 from hotset.scheduling.costs import drain_s, load_s, own_power, share, supply
 from hotset.scheduling.decisions import Load
 from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
-from hotset.scheduling.run import overloaded
+from hotset.scheduling.run import last_since, overloaded
 from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
 from hotset.scheduling.victims import harms_of, victims_for
 
-#: Slack that a switch for a deadline keeps beside load and half a drain.
-MARGIN_S = 15.0
 #: Minimum residency: patience × clamp(PART × backlog work ÷ slots, SHORTEST, LONGEST).
 RESIDENCY_PART, RESIDENCY_SHORTEST_S, RESIDENCY_LONGEST_S = 0.35, 20.0, 300.0
-#: The residency grows with the root of what the switch costs; this cost (s) leaves it as it is.
-RESIDENCY_AT_COST_S = 20.0
 #: No switch counts as cheaper: a free one would leave no residency, and two queues could swap for ever.
 CHEAPEST_SWITCH_S = 1.0
 #: Of many cold models so many are looked at closely: those of the most jobs for the seconds, the earliest deadlines,
@@ -29,8 +26,6 @@ LOOK_CLOSELY = 3
 #: A job that has waited for longer than the whole backlog would take, so many times over (and at least so many
 #: seconds), is stale: the next model is its own, first where that takes nothing from anyone, then by force.
 STALE_SPARE, STALE_FORCED, STALE_SHORTEST_S = 3.0, 4.0, 60.0
-#: The residency before a switch for an overdue job is at most this part of `max_wait_s`, unless in overload.
-OVERDUE_RESIDENCY = 0.15
 #: Several GPUs: idle models give way only for what the holders of the other would not start within so many times what
 #: the switch takes. They would be wanted again soon, and then cost a load themselves.
 SPARE_SWITCHES = 3.0
@@ -199,7 +194,8 @@ def forced_load(
     Never before the minimum residency of those that would go, so that each load serves some jobs; never for a deadline
     or a stale job while an overdue job waits for a load; never for a deadline while one waits on a victim, nor for an
     overdue or stale job while an older one does. So the oldest of all overdue jobs, once its model is hot, stays hot
-    until it has started: nothing can swap for ever. A deadline must be worth what those lose who wait on the victims,
+    until it has started: nothing can swap for ever. One GPU alone puts a switch for an overdue job off as long as all
+    that are late would still be in time. A deadline must be worth what those lose who wait on the victims,
     but in overload it must be that of jobs shorter than those that they push aside.
     """
     if not cold:
@@ -208,12 +204,13 @@ def forced_load(
     residency = residency_s(backlog, options)
     stale = stale_since(snapshot, backlog, overdue, STALE_FORCED)
     overload = overloaded(snapshot, backlog)
-    shorter = inf if overload else OVERDUE_RESIDENCY * snapshot.max_wait_s
+    shorter = OVERDUE_RESIDENCY * snapshot.max_wait_s
+    hurried = last_since(snapshot, backlog, options) if overload else overdue
     held_back = _held_back(cold, overdue)
     late: list[Candidate] = []
     urgent: list[tuple[float, int]] = []
     for i, candidate in enumerate(cold):
-        rest = min(residency, shorter) if candidate.demand.oldest <= overdue else residency
+        rest = min(residency, shorter) if candidate.demand.oldest <= hurried else residency
         if snapshot.now < rested_at(view, candidate, rest, overdue):
             continue
         if held_back and candidate.demand.oldest > overdue:
@@ -231,7 +228,9 @@ def forced_load(
             urgent.append((at, i))
     if late:
         best = min(late, key=lambda c: c.demand.oldest)
-        return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
+        waits = best.demand.oldest <= overdue and not snapshot.others.gpus
+        if not (waits and can_wait(snapshot, best, cold, waiting, overload)):
+            return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
     if not urgent:
         return None
     best = cold[min(urgent)[1]]

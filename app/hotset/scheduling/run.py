@@ -25,6 +25,9 @@ LATE, LATE_SHORTEST_S = 1.5, 60.0
 LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S = 0.75, 15.0
 #: A backlog of more than this part of `max_wait_s` is overload.
 OVERLOAD = 0.5
+#: One GPU alone: as long as the backlog is no more than this part of `max_wait_s`, the bound can be held in overload as
+#: well: jobs older than that go first all the time.
+LAST = 0.8
 #: In overload a part of each slice (s) goes to overdue jobs.
 SLICE_S = 100.0
 
@@ -38,11 +41,20 @@ def overdue_since(snapshot: Snapshot, backlog_s: float, options: Options) -> flo
     """Jobs that arrived then or before have used up their part of the bound and go first of all (-inf: none).
 
     In overload service by age would make all others late as well: then it has a share of the time only, in short
-    slices, so that as many deadlines as possible are met and yet nobody starves.
+    slices, so that as many deadlines as possible are met and yet nobody starves; in between only jobs that are about to
+    break the bound go first, if it can be held.
     """
     if overloaded(snapshot, backlog_s) and snapshot.now % SLICE_S >= options.old_share * SLICE_S:
-        return -inf
+        return last_since(snapshot, backlog_s, options)
     return snapshot.now - OVERDUE * snapshot.max_wait_s
+
+
+def last_since(snapshot: Snapshot, backlog_s: float, options: Options) -> float:
+    """Jobs that arrived then or before break the bound if they do not start soon. -inf: the backlog alone breaks it,
+    there are several GPUs, or deadlines are wanted most of all."""
+    if snapshot.others.gpus or options.objective == "deadlines" or backlog_s > LAST * snapshot.max_wait_s:
+        return -inf
+    return snapshot.now - LAST * snapshot.max_wait_s
 
 
 def due_since(snapshot: Snapshot, overdue: float) -> float:

@@ -335,9 +335,49 @@ def test_objectives_differ_in_patience() -> None:
 
 def test_an_overdue_cold_job_forces_a_switch_the_oldest_first() -> None:
     gpu = hot("qwen", running={"qwen": 1})
-    queues = (queue("qwen", lane(4)), queue("tiny", lane(age=560, slack=None)), queue("deep", lane(age=570)))
+    queues = (queue("qwen", lane(4)), queue("tiny", lane(age=860, slack=None)), queue("deep", lane(age=870)))
     shrunk = replace(gpu, vram_mb=3250)  # tiny cannot join qwen
     assert load(answer(*queues, gpu=shrunk)) == ("deep", ("qwen",))
+
+
+def test_a_switch_for_an_overdue_job_waits_until_the_late_could_not_all_be_in_time() -> None:
+    gpu = replace(hot("qwen", running={"qwen": 1}), vram_mb=3250)  # tiny cannot join qwen
+
+    def switches(age: float, late: int = 1, *beside: QueueView) -> bool:
+        deep = queue("deep", lane(late, age=age, slack=None))
+        return load(answer(queue("qwen", lane(4)), deep, *beside, gpu=gpu)) == ("deep", ("qwen",))
+
+    # The bound is 900 s: 15 s to spare, a run of deep, 6 s of load, and 12.5 s for each job that may be as old.
+    assert not switches(841) and switches(842)
+    assert not switches(741, 9) and switches(742, 9)
+    # After deep, which stays for 168 s, it is tiny's turn: 27 s of drain and load, 1 s for its job.
+    assert not switches(700, 1, queue("tiny", lane(age=657, slack=None)))
+    assert switches(700, 1, queue("tiny", lane(age=659, slack=None)))
+
+
+def test_several_gpus_do_not_put_off_a_switch_for_an_overdue_job() -> None:
+    both = queue("qwen", lane(4)), queue("deep", lane(age=570, slack=None))
+    gpu = hot("qwen", running={"qwen": 1})
+    assert load(answer(*both, gpu=gpu)) is None
+    assert load(answer(*both, gpu=gpu, rest=(hot("tiny"),))) == ("deep", ("qwen",))
+
+
+def test_in_overload_the_oldest_go_first_while_the_bound_can_be_held() -> None:
+    """Backlogs of 500 and 800 s, outside the slices of the overdue."""
+    shot = snapshot(queue("deep", lane(40, age=730, slack=200)), gpu=hot("deep"))
+    at = replace(shot, now=NOW + 50)
+    assert runs(decide(at))[0] == ("deep", "normal", "overdue")
+    far = replace(at, queues=(queue("deep", lane(64, age=730, slack=200)),))
+    assert runs(decide(far))[0] == ("deep", "normal", "savable")
+
+
+def test_in_overload_who_is_about_to_break_the_bound_waits_for_the_short_residency_only() -> None:
+    def switches(age: float, jobs: int) -> bool:
+        both = queue("deep", lane(jobs)), queue("qwen", lane(age=age, slack=None))
+        shot = snapshot(*both, gpu=hot("deep", running={"deep": 1}, since=300))
+        return load(decide(replace(shot, now=NOW + 50))) is not None
+
+    assert switches(840, 40) and not switches(840, 64)
 
 
 def test_an_older_overdue_job_keeps_its_model_hot() -> None:
@@ -417,7 +457,7 @@ def test_a_switch_goes_on_while_somebody_waits_or_once_its_load_has_begun() -> N
 
 
 def test_the_answer_that_switches_grants_nothing_on_the_victims() -> None:
-    decisions = answer(queue("qwen", lane(4)), queue("deep", lane(age=600)), gpu=hot("qwen", running={"qwen": 1}))
+    decisions = answer(queue("qwen", lane(4)), queue("deep", lane(age=880)), gpu=hot("qwen", running={"qwen": 1}))
     assert load(decisions) == ("deep", ("qwen",))
     assert runs(decisions) == []
 
