@@ -11,7 +11,7 @@ from hotset.scheduling.costs import drain_s, load_s, own_power, share, supply
 from hotset.scheduling.decisions import Load
 from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
-from hotset.scheduling.run import last_since, overloaded
+from hotset.scheduling.run import by_age, last_since, overloaded
 from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
 from hotset.scheduling.victims import harms_of, victims_for
@@ -26,6 +26,9 @@ LOOK_CLOSELY = 3
 #: A job that has waited for longer than the whole backlog would take, so many times over (and at least so many
 #: seconds), is stale: the next model is its own, first where that takes nothing from anyone, then by force.
 STALE_SPARE, STALE_FORCED, STALE_SHORTEST_S = 3.0, 4.0, 60.0
+#: Several GPUs: a job that has waited for the whole backlog, and so many times as long as any on the models that would
+#: go, forces a switch as a stale one does.
+LEFT_BEHIND, LONGER = 1.0, 1.5
 #: Several GPUs: idle models give way only for what the holders of the other would not start within so many times what
 #: the switch takes. They would be wanted again soon, and then cost a load themselves.
 SPARE_SWITCHES = 3.0
@@ -97,10 +100,15 @@ def _closely(snapshot: Snapshot, cold: list[Demand]) -> list[Demand]:
             valued.append((value(snapshot, demand, part, load), -i, demand))
     if len(valued) > LOOK_CLOSELY:
         best = nlargest(LOOK_CLOSELY, valued)
-        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: v[2].oldest)
+        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: _turn(snapshot, v[2]))
         best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: v[2].next_deadline)
         valued = sorted({-i: (v, i, d) for v, i, d in best}.values(), key=lambda v: -v[1])
     return [demand for _, _, demand in valued]
+
+
+def _turn(snapshot: Snapshot, demand: Demand) -> tuple[float, float]:
+    """The order of those whose wait decides: the oldest first."""
+    return by_age(demand.oldest, demand.work / demand.jobs) if snapshot.others.gpus else (demand.oldest, 0.0)
 
 
 def _running(view: GpuView, victims: Collection[str]) -> bool:
@@ -129,7 +137,7 @@ def spare_load(
     stale = stale_since(snapshot, backlog, overdue, STALE_SPARE)
     late = [c for c in free if c.demand.oldest <= stale]
     if late:
-        best = min(late, key=lambda c: c.demand.oldest)
+        best = min(late, key=lambda c: _turn(snapshot, c.demand))
         return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
     least = smallest_mb(snapshot, waiting)
     best = max(free, key=lambda c: (snapshot.models[c.demand.model].size_mb >= least, c.value, -c.demand.oldest))
@@ -189,7 +197,8 @@ def forced_load(
     backlog: float,
     options: Options,
 ) -> Load | None:
-    """A load that takes the GPU from waiting jobs: for an overdue or stale job, or a deadline about to be missed.
+    """A load that takes the GPU from waiting jobs: for an overdue or stale job, one of several GPUs also for a job left
+    far behind those on its hot models, or for a deadline about to be missed.
 
     Never before the minimum residency of those that would go, so that each load serves some jobs; never for a deadline
     or a stale job while an overdue job waits for a load; never for a deadline while one waits on a victim, nor for an
@@ -207,6 +216,9 @@ def forced_load(
     shorter = OVERDUE_RESIDENCY * snapshot.max_wait_s
     hurried = last_since(snapshot, backlog, options) if overload else overdue
     held_back = _held_back(cold, overdue)
+    behind = -inf
+    if snapshot.others.gpus and not overload:
+        behind = stale_since(snapshot, backlog, overdue, LEFT_BEHIND)
     late: list[Candidate] = []
     urgent: list[tuple[float, int]] = []
     for i, candidate in enumerate(cold):
@@ -219,6 +231,8 @@ def forced_load(
         if candidate.demand.oldest <= stale:
             if candidate.demand.oldest < oldest:
                 late.append(candidate)
+        elif candidate.demand.oldest <= behind and _left_behind(snapshot, candidate, waiting, oldest):
+            late.append(candidate)
         elif (
             oldest > overdue
             and snapshot.now >= (at := urgent_at(candidate))
@@ -227,7 +241,7 @@ def forced_load(
         ):
             urgent.append((at, i))
     if late:
-        best = min(late, key=lambda c: c.demand.oldest)
+        best = min(late, key=lambda c: _turn(snapshot, c.demand))
         waits = best.demand.oldest <= overdue and not snapshot.others.gpus
         if not (waits and can_wait(snapshot, best, cold, waiting, overload)):
             return Load(view.name, best.demand.model, best.victims, _why_overdue(snapshot, best))
@@ -253,6 +267,19 @@ def _better_soon(snapshot: Snapshot, chosen: Candidate, cold: list[Candidate], w
             if left + other.drain_s < run_s:
                 return True
     return False
+
+
+def _left_behind(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], oldest: float) -> bool:
+    """Does its oldest job wait far longer than any on the victims (`oldest`), for want of GPUs that hold its model?
+
+    Then this GPU changes sides, as long as that model's work takes longer even with it than the victims' does now."""
+    if oldest == inf or snapshot.now - candidate.demand.oldest < LONGER * (snapshot.now - oldest):
+        return False
+    own, theirs = own_power(snapshot.gpu), 0.0
+    for victim in candidate.victims:
+        if victim in waiting:
+            theirs += waiting[victim].work / (own + supply(snapshot, victim).power)
+    return candidate.demand.work / (own + supply(snapshot, candidate.demand.model).power) >= theirs
 
 
 def _held_back(cold: list[Candidate], overdue: float) -> bool:

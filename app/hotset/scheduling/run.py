@@ -23,6 +23,8 @@ RISK_S = 15.0
 LATE, LATE_SHORTEST_S = 1.5, 60.0
 #: The same on several GPUs, which lose less by serving in order of age: no job waits for a model to come back.
 LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S = 0.75, 15.0
+#: Several GPUs: of jobs that came in the same so many seconds the longest start first. Last, they would run on alone.
+TOGETHER_S = 1.0
 #: A backlog of more than this part of `max_wait_s` is overload.
 OVERLOAD = 0.5
 #: One GPU alone: as long as the backlog is no more than this part of `max_wait_s`, the bound can be held in overload as
@@ -69,21 +71,28 @@ def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
     return min(highest, lane.priority + int((snapshot.now - lane.oldest_arrival) / (RISES * snapshot.max_wait_s)))
 
 
+def by_age(oldest: float, run_s: float) -> tuple[float, float]:
+    """In what order several GPUs serve what ranks alike: by arrival, and of what came together the longest runs."""
+    return oldest // TOGETHER_S, -run_s
+
+
 _Rank = tuple[float, ...]
 #: More than what the ranks inside a priority differ by: who comes after all others of it.
 _BEHIND = 4.0
 
 
 def _ranked(
-    lane: Lane, priority: int, first: float, late: float, risk: float, run_s: float
+    lane: Lane, priority: int, first: float, late: float, risk: float, turns: tuple[_Rank, _Rank]
 ) -> list[tuple[_Rank, Selector, int]]:
     """How a lane's jobs stand in the order, best first: (rank, selector, how many). `priority`: with age; `first`:
-    what arrived until then is overdue, or a suspect that is due."""
+    what arrived until then is overdue, or a suspect that is due; `turns`: how those of a lane that wait out of
+    proportion stand among their like, and how those that can wait, or are hopeless, do."""
+    by_wait, turn = turns
     if lane.oldest_arrival <= first:
         # How many of them there are cannot be seen from outside: grant one, look again at the next decision.
         ranks: list[tuple[_Rank, Selector, int]] = [((0, lane.oldest_arrival, 0.0, 0.0), "overdue", 1)]
     elif lane.oldest_arrival <= late:
-        ranks = [((1, -priority, -1.0, lane.oldest_arrival), "overdue", 1)]
+        ranks = [((1, -priority, -1.0, *by_wait), "overdue", 1)]
     else:
         ranks = []
     if lane.alone:
@@ -93,9 +102,9 @@ def _ranked(
         if lane.next_deadline <= risk:
             ranks.append(((1, -priority, 0.0, lane.next_deadline), "savable", lane.savable))
         else:
-            ranks.append(((1, -priority, 0.5, run_s, lane.oldest_arrival), "savable", lane.savable))
+            ranks.append(((1, -priority, 0.5, *turn), "savable", lane.savable))
     if lane.waiting > lane.savable or not ranks:
-        ranks.append(((1, -priority, 1.0, run_s, lane.oldest_arrival), "oldest", lane.waiting - lane.savable))
+        ranks.append(((1, -priority, 1.0, *turn), "oldest", lane.waiting - lane.savable))
     return ranks
 
 
@@ -107,10 +116,10 @@ def grants(
     Overdue jobs and suspects that are due first, oldest first; then by priority; within it those that have waited out
     of proportion to the backlog, oldest first; then those whose deadline is at risk, earliest first; then all others
     that can still meet theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest
-    first in place of shortest, or the long runs are left to the end of a backlog.) A suspect starts on an empty GPU
-    only. Models below `least_mb` are left to smaller GPUs: they come after all else of their priority, unless overdue.
-    Until a suspect is due it gives way; once it is, nothing ranked behind it starts, so that the GPU empties in one
-    drain at most, and all that are due have their turn in it.
+    first in place of shortest, and of those that came together the longest, or the long runs are left to the end of a
+    backlog.) A suspect starts on an empty GPU only. Models below `least_mb` are left to smaller GPUs: they come after
+    all else of their priority, unless overdue. Until a suspect is due it gives way; once it is, nothing ranked behind
+    it starts, so that the GPU empties in one drain at most, and all that are due have their turn in it.
     """
     view = snapshot.gpu
     free = view.free_slots
@@ -132,7 +141,10 @@ def grants(
         for lane in queue.lanes:
             priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
             first = due if lane.alone else overdue
-            for rank, selector, count in _ranked(lane, priority, first, late, risk, queue.run_s if alone else 0.0):
+            turns: tuple[_Rank, _Rank] = (lane.oldest_arrival,), (queue.run_s, lane.oldest_arrival)
+            if not alone:
+                turns = (by_age(lane.oldest_arrival, queue.run_s),) * 2
+            for rank, selector, count in _ranked(lane, priority, first, late, risk, turns):
                 if rank[0] and queue.model in others_do:
                     rank = (*rank[:2], rank[2] + _BEHIND, *rank[3:])
                 order.append((rank, len(order), selector, count, queue, lane))

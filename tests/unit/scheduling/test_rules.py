@@ -553,6 +553,53 @@ def test_several_gpus_serve_by_age_sooner() -> None:
     assert runs(decide(snapshot(*lanes, gpu=gpu, rest=(other("deep"),)))) == [("qwen", "normal", "overdue")]
 
 
+def test_of_jobs_that_came_together_several_gpus_start_the_longest() -> None:
+    gpu = hot("tiny", "qwen", running={"tiny": 1})
+    together = queue("tiny", lane(1, age=10.6)), queue("qwen", lane(1, age=10.2))  # in the same second
+    assert runs(answer(*together, gpu=gpu)) == [("tiny", "normal", "savable")]
+    assert runs(answer(*together, gpu=gpu, rest=(other("deep"),))) == [("qwen", "normal", "savable")]
+    older = queue("tiny", lane(1, age=11.2)), together[1]
+    assert runs(answer(*older, gpu=gpu, rest=(other("deep"),))) == [("tiny", "normal", "savable")]
+    late = queue("tiny", lane(1, age=60.6)), queue("qwen", lane(1, age=60.2))
+    assert runs(answer(*late, gpu=gpu, rest=(other("deep"),))) == [("qwen", "normal", "overdue")]
+
+
+def test_of_stale_jobs_that_came_together_the_longest_gets_the_spare_load() -> None:
+    stale = queue("tiny", lane(1, age=70.6)), queue("qwen", lane(1, age=70.2))
+    assert load(answer(*stale)) == ("tiny", ())
+    assert load(answer(*stale, rest=(other("deep"),))) == ("qwen", ())
+
+
+def test_of_many_models_whose_jobs_came_together_the_longest_is_looked_at() -> None:
+    models = {f"m{i:02d}": Model(f"m{i:02d}", 500 + i, 2.0) for i in range(20)}
+    queues = [QueueView(f"q-{m}", m, 2.0 + i, (lane(1, age=70.5, slack=100.0 + i),)) for i, m in enumerate(models)]
+    seen = snapshot(*queues, rest=(other("deep"),) * 20, models={**MODELS, **models})
+    assert load(decide(seen)) == ("m19", ())
+
+
+def test_a_gpu_changes_sides_for_a_job_left_far_behind_those_on_its_hot_models() -> None:
+    gpu, rest = hot("qwen", running={"qwen": 1}), (other("tiny"),)
+    qwen, deep = queue("qwen", lane(4, age=100)), queue("deep", lane(6, age=151))
+    assert load(answer(qwen, deep, gpu=gpu, rest=rest)) == ("deep", ("qwen",))
+    assert load(answer(qwen, queue("deep", lane(6, age=149)), gpu=gpu, rest=rest)) is None, "not half as long again"
+    assert load(answer(queue("qwen", lane(20, age=100)), deep, gpu=gpu, rest=rest)) is None, "qwen has more work"
+    holders = tuple(other("deep", name=f"gpu{i}") for i in range(2, 10))
+    assert load(answer(qwen, deep, gpu=gpu, rest=holders)) is None, "they soon start it"
+    short = queue("qwen", lane(4, age=20)), queue("deep", lane(6, age=59))
+    assert load(answer(*short, gpu=gpu, rest=rest)) is None, "no wait to speak of"
+    just_loaded = hot("qwen", running={"qwen": 1}, since=30)
+    assert load(answer(qwen, deep, gpu=just_loaded, rest=rest)) is None, "not before the minimum residency"
+    assert load(answer(qwen, deep, gpu=gpu)) is None, "one GPU waits for a stale job"
+
+
+def test_in_overload_no_gpu_changes_sides() -> None:
+    gpu, rest = hot("qwen", running={"qwen": 1}), (other("tiny"),)
+    much = queue("qwen", lane(4, age=500)), queue("deep", lane(80, age=800))
+    full = snapshot(*much, gpu=gpu, rest=rest, max_wait_s=900.0)
+    outside = replace(full, now=NOW + 50)  # overdue jobs have no share of this part of the slice
+    assert load(decide(outside)) is None
+
+
 def test_speed_divides_load_times() -> None:
     fast = hot("qwen", running={"qwen": 1}, since=300, speed=10.0)
     assert load(answer(queue("qwen", lane(40)), queue("deep", lane(slack=17)), gpu=fast)) is None

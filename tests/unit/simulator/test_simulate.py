@@ -10,6 +10,7 @@ import pytest
 
 from hotset.errors import HotsetError, InvalidFleet, UsageError
 from hotset.fleet import Model
+from hotset.lab.schedule_cases import fleet_cases
 from hotset.simulator import POLICIES, Policy, SimJob, simulate
 from unit.simulator.worlds import FLEET, Judge, gpus, poisson
 
@@ -154,6 +155,13 @@ def test_progress_is_told() -> None:
     assert 50 <= len(told) <= 101
     assert told == sorted(told)
     assert told[-1][1] == 300
+
+
+def test_a_backlog_of_many_gpus_does_not_end_with_the_longest_runs() -> None:
+    backlog, _ = fleet_cases(8, 16, 8, 10)
+    ours = simulate(backlog.fleet, backlog.jobs())
+    unlimited = simulate(backlog.fleet, backlog.jobs(), "unlimited")
+    assert ours.makespan_s <= unlimited.makespan_s / 0.97
 
 
 def test_what_fits_nowhere_is_refused() -> None:
