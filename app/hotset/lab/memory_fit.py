@@ -261,7 +261,7 @@ def _led(
         if not found:
             continue
         fits = np.array(relevance.features(asked, own, others)) @ judged
-        seen = detours.features(asked, found, dict(zip([c.id for c in own], map(float, fits), strict=True)))
+        seen = detours.features(asked, found, dict(zip(own, map(float, fits), strict=True)))
         right = [0.0] * len(found)
         if question.slice == "joined":
             bridge, targets = question.wanted[1], {question.wanted[0], *question.stale}

@@ -12,9 +12,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from operator import mul
-from uuid import UUID
+from typing import NamedTuple
 
 from hotset.memory.candidates import Candidate, Question
 from hotset.memory.weights import fitted
@@ -34,8 +33,7 @@ NAMES = (
 NOTHING = ("nothing", "nothing*leads on")
 
 
-@dataclass(frozen=True, slots=True)
-class Detour:
+class Detour(NamedTuple):
     """`share`: how much of what the bridge names beside the question's names stands in the target."""
 
     bridge: Candidate
@@ -44,7 +42,7 @@ class Detour:
     by_words: bool
 
 
-def probabilities(question: Question, found: Sequence[Detour], direct: Mapping[UUID, float]) -> list[float]:
+def probabilities(question: Question, found: Sequence[Detour], direct: Mapping[Candidate, float]) -> list[float]:
     """For each detour how probable it is that it is wanted; together at most 1. `direct`: of what is said of the
     question's names, the logit that it answers."""
     weights = fitted("detours", (*NAMES, *NOTHING))
@@ -61,20 +59,25 @@ def detours(question: Question, candidates: Collection[Candidate]) -> list[Detou
     if not question.names:
         return []
     apart = [c for c in candidates if not question.names <= c.names]
-    by_name, by_stem = _places(c.names for c in apart), _places(c.stems for c in apart)
+    by_name: Mapping[str, list[int]] | None = None
+    by_stem: tuple[Mapping[str, int], list[int]] | None = None
     found = []
     for bridge in candidates:
         if not question.names <= bridge.names:
             continue
-        over = {t for t in bridge.names - question.names - NO_NAMES if stem(t) not in question.stems}
-        names = {t for t in over if not t[0].isdigit()}
-        words = bridge.stems - question.stems - {stem(t) for t in bridge.names}
-        there = (by_name[n] for n in names) if names else (by_stem[w] for w in words)
-        for place in sorted(set().union(*there)):
-            target = apart[place]
-            share = len(over & target.names) / len(over) if names else len(words & target.stems) / len(words)
-            if share >= (_NAME if names else _WORDS):
-                found.append(Detour(bridge, target, share, not names))
+        further = bridge.names - question.names
+        over = {t for t in further - NO_NAMES if stem(t) not in question.stems} if further else further
+        if names := {t for t in over if not t[0].isdigit()}:
+            by_name = by_name or _places(c.names for c in apart)
+            for place in sorted(set().union(*[by_name[n] for n in names if n in by_name])):
+                share = len(over & apart[place].names) / len(over)
+                if share >= _NAME:
+                    found.append(Detour(bridge, apart[place], share, by_words=False))
+        elif words := bridge.stems - question.stems - {stem(t) for t in bridge.names}:
+            bits, of_place = by_stem = by_stem or _bits([c.stems for c in apart])
+            wanted = sum([bits[w] for w in words if w in bits])
+            found += [Detour(bridge, apart[place], share, by_words=True) for place, has in enumerate(of_place)
+                      if (share := (wanted & has).bit_count() / len(words)) >= _WORDS]  # fmt: skip
     return found
 
 
@@ -84,41 +87,62 @@ def _places(words: Iterable[Collection[str]]) -> Mapping[str, list[int]]:
     for place, here in enumerate(words):
         for word in here:
             places[word].append(place)
-    return places
+    return dict(places)
 
 
-def features(question: Question, found: Sequence[Detour], direct: Mapping[UUID, float]) -> list[tuple[float, ...]]:
+def _bits(sets: Sequence[Collection[str]]) -> tuple[Mapping[str, int], list[int]]:
+    """A bit for each word, and the sets as sums of these: what two have in common is counted in no time."""
+    bits: dict[str, int] = {}
+    sums = []
+    for words in sets:
+        for word in words:
+            if word not in bits:
+                bits[word] = 1 << len(bits)
+        sums.append(sum([bits[word] for word in words]))
+    return bits, sums
+
+
+def features(question: Question, found: Sequence[Detour], direct: Mapping[Candidate, float]) -> list[tuple[float, ...]]:
     """A row for each detour, in the order of `NAMES`."""
-    best_about = max((d.target.about for d in found), default=0.0)
-    best_bridge = max((d.bridge.whole for d in found), default=0.0)
-    best = max(direct.values(), default=-_MOST)
+    best_about = max([d.target.about for d in found], default=0.0)
+    best_bridge = max([d.bridge.whole for d in found], default=0.0)
+    best = _scaled(max(direct.values(), default=-_MOST))
     asked = len(question.stems) or 1
+    # Of some forty pairs most share a target or a bridge.
+    of_target: dict[Candidate, tuple[frozenset[str], float]] = {}
+    of_bridge: dict[Candidate, tuple[frozenset[str], float, float]] = {}
     rows: list[tuple[float, ...]] = []
-    for one in found:
-        bridge, target = one.bridge, one.target
-        there, here = question.stems & target.stems, question.stems & bridge.stems
+    for bridge, target, share, by_words in found:
+        if target not in of_target:
+            fits = 0.0 if question.kinds.isdisjoint(target.kinds) else 1.0
+            of_target[target] = question.stems & target.stems, fits
+        if bridge not in of_bridge:
+            here = question.stems & bridge.stems
+            of_bridge[bridge] = here, len(here) / asked, _scaled(direct.get(bridge, -_MOST))
+        there, kind = of_target[target]
+        here, words, fits = of_bridge[bridge]
         rows.append(
             (
                 target.about,
                 target.whole,
-                float(not question.kinds.isdisjoint(target.kinds)),
+                kind,
                 target.about - best_about,
                 len(here | there) / asked,
-                one.share,
-                float(one.by_words),
+                share,
+                1.0 if by_words else 0.0,
                 _alike(bridge, target),
                 bridge.whole - best_bridge,
-                len(here) / asked,
+                words,
                 len(here - there) / asked,
-                _scaled(direct.get(bridge.id, -_MOST)),
-                _scaled(best),
+                fits,
+                best,
             )
         )
     return rows
 
 
 def _alike(a: Candidate, b: Candidate) -> float:
-    return 0.0 if a.vector is None or b.vector is None else float(a.vector @ b.vector)
+    return 0.0 if a.vector is None or b.vector is None else float(a.vector.dot(b.vector))
 
 
 def _scaled(logit: float) -> float:

@@ -176,15 +176,13 @@ def kinds(text: str) -> frozenset[str]:
 @lru_cache(4096)
 def kinds_of(attribute: str | None) -> frozenset[str]:
     """The kinds of a stored attribute."""
-    return frozenset(_kinds(frozenset((attribute or "").split())))
-
-
-def _kinds(attribute: frozenset[str]) -> set[str]:
     found: set[str] = set()
-    for word in attribute:
-        kind = word.removeprefix("verb:")
-        found |= {kind} if kind != word else _CLASSES_OF_NOUN.get(word, set())
-    return found - {"be", "many"}
+    for word in (attribute or "").split():
+        if word.startswith("verb:"):
+            found.add(word.removeprefix("verb:"))
+        elif word in _CLASSES_OF_NOUN:
+            found |= _CLASSES_OF_NOUN[word]
+    return frozenset(found - {"be", "many"}) if found else frozenset()
 
 
 def _sentence(text: str, *, alone: bool) -> Statement:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -40,15 +40,17 @@ _LED, _POSSIBLY_LED = 0.5, 0.03
 _DETOUR, _DIRECT = 4, 3
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Scored:
-    """`fits`: the logit that it answers, with what it inherited; `led`: how probably the question leads to it."""
+    """`fits`: the logit that it answers, with what it inherited; `led`: how probably the question leads to it; `after`:
+    what took its place."""
 
     one: Candidate
     fits: float
     named: bool
     led: float = 0.0
     past: bool = False
+    after: _Scored | None = None
 
 
 def rank(
@@ -69,10 +71,10 @@ def _rank(
     """Everything but summaries; and those of the best that no summary may go before: what is sure, what is said of whom
     the question names and still true, and what stands there for what leads to it."""
     scored = _scored(question, candidates)
-    best = max((s.fits for s in scored.values() if s.named), default=-math.inf)
+    best = max([s.fits for s in scored if s.named], default=-math.inf)
     led, there = _led(question, scored)
     _inherit(scored, question.when)
-    order = sorted(scored.values(), key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), s.one.id.int))
+    order = sorted(scored, key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), s.one.id.int))
     by_themselves = {s.one.id for s in order[:k]}
     order = _later_first(order)
     if threshold > 0 and led < _LED and probability(best) < threshold:
@@ -111,15 +113,19 @@ def _joined(
     return [*found[:first], *taken, *found[first:]][:k]
 
 
-def _scored(question: Question, candidates: Sequence[Candidate]) -> dict[UUID, _Scored]:
-    named = [c for c in candidates if _is_named(question, c)]
-    own = {c.id for c in named}
-    rest = [c for c in candidates if c.id not in own]
-    others = max((c.about for c in rest), default=0.0)
-    found = {c.id: _Scored(c, fits, named=True)
-             for c, fits in zip(named, logits(question, named, others), strict=True)}  # fmt: skip
+def _scored(question: Question, candidates: Sequence[Candidate]) -> list[_Scored]:
+    named: list[Candidate] = []
+    rest: list[Candidate] = []
+    for c in candidates:
+        (named if _is_named(question, c) else rest).append(c)
+    others = max([c.about for c in rest], default=0.0)
+    found = [_Scored(c, fits, True) for c, fits in zip(named, logits(question, named, others), strict=True)]
     for c, fits in zip(rest, logits(question, rest, others), strict=True):
-        found[c.id] = _Scored(c, fits - _OTHERS, named=False)
+        found.append(_Scored(c, fits - _OTHERS, False))
+    if any(c.superseded_by is not None for c in candidates):
+        by_id = {s.one.id: s for s in found}
+        for s in found:
+            s.after = by_id.get(s.one.superseded_by) if s.one.superseded_by is not None else None
     return found
 
 
@@ -127,16 +133,16 @@ def _is_named(question: Question, one: Candidate) -> bool:
     return 2 * len(question.names & one.names) >= len(question.names)
 
 
-def _inherit(scored: Mapping[UUID, _Scored], when: datetime) -> None:
+def _inherit(scored: Collection[_Scored], when: datetime) -> None:
     """Oldest first, so that the last of a chain inherits from all before it."""
-    for old in sorted(scored.values(), key=lambda s: s.one.valid_from):
+    for old in sorted(scored, key=lambda s: s.one.valid_from):
         old.past = _is_past(old.one, when)
-        new = scored.get(old.one.superseded_by) if old.one.superseded_by else None
+        new = old.after
         if new is None or new.one.valid_from > when or new.one.valid_from < old.one.valid_from:
             continue
         if old.past or new.fits >= old.fits - _MUCH_WORSE:
             new.fits = max(new.fits, old.fits + 0.001)
-    for one in scored.values():
+    for one in scored:
         if one.past:
             one.fits -= _PAST
 
@@ -161,56 +167,56 @@ def _may_renew(new: _Scored, old: _Scored) -> bool:
 
 
 def _of_one_property(a: Candidate, b: Candidate) -> bool:
-    return a.vector is not None and b.vector is not None and float(a.vector @ b.vector) >= _ONE_PROPERTY
+    return a.vector is not None and b.vector is not None and float(a.vector.dot(b.vector)) >= _ONE_PROPERTY
 
 
-def _led(question: Question, scored: Mapping[UUID, _Scored]) -> tuple[float, list[_Scored]]:
+def _led(question: Question, scored: Collection[_Scored]) -> tuple[float, list[_Scored]]:
     """How probably the question leads over another name; and what is said there, the most probable first, with the
     bridge to it behind the first."""
-    found = detours(question, [s.one for s in scored.values()])
+    found = detours(question, [s.one for s in scored])
     if not found:
         return 0.0, []
-    chances = probabilities(question, found, {i: s.fits for i, s in scored.items() if s.named})
-    bridges: dict[UUID, float] = defaultdict(float)
-    there: dict[UUID, _Scored] = {}
+    chances = probabilities(question, found, {s.one: s.fits for s in scored if s.named})
+    by_one = {s.one: s for s in scored}
+    bridges: dict[Candidate, float] = defaultdict(float)
+    there: dict[_Scored, None] = {}
     for one, chance in zip(found, chances, strict=True):
-        bridges[one.bridge.id] += chance
-        there[one.target.id] = scored[one.target.id]
-        there[one.target.id].led += chance
-    bridge = scored[max(bridges, key=lambda i: (bridges[i], str(i)))]
-    bridge.led = max(bridge.led, bridges[bridge.one.id])
-    targets = _later_there(there, scored, question.when)
+        bridges[one.bridge] += chance
+        target = by_one[one.target]
+        there[target] = None
+        target.led += chance
+    most = max(bridges.values())
+    bridge = by_one[max([c for c in bridges if bridges[c] == most], key=lambda c: str(c.id))]
+    bridge.led = max(bridge.led, most)
+    targets = _later_there(list(there), question.when)
     return sum(chances), [targets[0], bridge, *targets[1:]]
 
 
-def _later_there(there: dict[UUID, _Scored], scored: Mapping[UUID, _Scored], when: datetime) -> list[_Scored]:
+def _later_there(there: Sequence[_Scored], when: datetime) -> list[_Scored]:
     """What took the place of a target, or probably did, goes before it; and what is not true any more, last."""
-    for old in sorted(there.values(), key=lambda s: s.one.valid_from):
-        new = _newest(old, scored, when)
+    all_there = dict.fromkeys(there)
+    for old in sorted(there, key=lambda s: s.one.valid_from):
+        new = _newest(old, when)
         if new is not old:
-            there[new.one.id] = new
+            all_there[new] = None
             new.led = max(new.led, old.led + 1e-6)
-    return sorted(
-        there.values(), key=lambda s: (_is_past(s.one, when), -s.led, -s.one.valid_from.timestamp(), s.one.id.int)
-    )
+    return sorted(all_there, key=lambda s: (_is_past(s.one, when), -s.led, -s.one.valid_from.timestamp(), s.one.id.int))
 
 
 def _is_past(one: Candidate, when: datetime) -> bool:
     return one.valid_to is not None and one.valid_to <= when
 
 
-def _newest(one: _Scored, scored: Mapping[UUID, _Scored], when: datetime) -> _Scored:
-    seen = {one.one.id}
-    while (after := one.one.superseded_by) is not None and after in scored and after not in seen:
-        new = scored[after]
-        if new.one.valid_from > when:
-            break
+def _newest(one: _Scored, when: datetime) -> _Scored:
+    if one.after is None:
+        return one
+    seen = {one}
+    while (new := one.after) is not None and new not in seen and new.one.valid_from <= when:
         one = new
-        seen.add(after)
+        seen.add(new)
     return one
 
 
 def _first(these: Sequence[_Scored], order: Sequence[_Scored]) -> list[_Scored]:
-    ahead = list({s.one.id: s for s in these}.values())
-    ids = {s.one.id for s in ahead}
-    return [*ahead, *(s for s in order if s.one.id not in ids)]
+    ahead = dict.fromkeys(these)
+    return [*ahead, *(s for s in order if s not in ahead)]

@@ -44,38 +44,41 @@ def probability(logit: float) -> float:
 
 def features(question: Question, candidates: Sequence[Candidate], others: float) -> list[tuple[float, ...]]:
     """A row for each candidate, in the order of `NAMES`."""
-    best = max((c.about for c in candidates), default=0.0)
+    best = max([c.about for c in candidates], default=0.0)
     many, who, when = (p.search(question.text) is not None for p in (_HOW_MANY, _WHO, _WHEN))
+    sought = many or who or when
     assistant = question.asks_assistant
     words, wanted = len(question.stems) or 1, len(question.names) or 1
     nameless = float(not question.names)
     found: list[tuple[float, ...]] = []
     for one in candidates:
-        rest = one.names - question.names
-        numbers = [t for t in rest if t[0].isdigit()]
-        times = len(rest & NO_NAMES)
-        number, name = bool(numbers), len(rest) > len(numbers) + times
-        time = number or times > 0
+        number = name = time = False
+        # What else it names is looked at where the question asks for such a thing.
+        if sought:
+            rest = one.names - question.names
+            numbers = len([t for t in rest if t[0].isdigit()])
+            times = len(rest & NO_NAMES)
+            number, name = numbers > 0, len(rest) > numbers + times
+            time = number or times > 0
         said = one.said_by == "assistant"
-        lacking = len(question.names - one.names)
         found.append(
             (
                 one.about,
                 one.whole,
                 len(question.stems & one.stems) / words,
-                float(not question.kinds.isdisjoint(one.kinds)),
-                float(many and number),
-                float(many and not number),
-                float(who and name),
-                float(who and not name),
-                float(when and time),
-                float(when and not time),
-                float(assistant and said),
-                float(said and not assistant),
-                max(0.0, others - one.about),
-                max(others, one.about),
+                0.0 if question.kinds.isdisjoint(one.kinds) else 1.0,
+                1.0 if many and number else 0.0,
+                1.0 if many and not number else 0.0,
+                1.0 if who and name else 0.0,
+                1.0 if who and not name else 0.0,
+                1.0 if when and time else 0.0,
+                1.0 if when and not time else 0.0,
+                1.0 if assistant and said else 0.0,
+                1.0 if said and not assistant else 0.0,
+                others - one.about if others > one.about else 0.0,
+                others if others > one.about else one.about,
                 one.about - best,
-                lacking / wanted,
+                len(question.names - one.names) / wanted,
                 nameless,
                 1.0,
             )

@@ -78,11 +78,11 @@ class MemoryRoom:
         words, first = searching.doubtful(wanted.query)
         # Outside of any transaction: the encoder takes its time, and connections are few.
         meaning, prop = self.embedder.embed([wanted.query])
-        with opened(self.engine, who) as session:
+        with opened(self.engine, who, plans_kept=True) as session:
             here = searching.known(session, wanted, words, first) if words else frozenset()
             question = searching.understood(wanted, here)
             found = dict(searching.find(session, wanted, question, (meaning[0], prop[0]), self._sizes))
-            rows = session.rows("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
+            rows = session.fetch("found", {"tenant": who.tenant, "ids": list(found)}) if found else []
             by_id = {row.id: row for row in rows}
             texts = read_texts(session, self.hot, rows) if wanted.texts else {}
             made_of = links.sources(session, rows)

@@ -7,10 +7,9 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
-
-from sqlalchemy import Row
 
 from hotset.errors import InvalidMemory
 from hotset.memory import links
@@ -18,6 +17,7 @@ from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of
 from hotset.memory.ranking import THRESHOLD, rank
 from hotset.memory.records import Memory, Wanted
+from hotset.memory.scan import scanned
 from hotset.memory.session import As, Session
 from hotset.memory.vectors import received_many, sent
 from hotset.memory.words import FUNCTION_WORDS, NO_NAMES, content, names, stem, sure_terms, tokens
@@ -64,7 +64,7 @@ def doubtful(query: str) -> tuple[frozenset[str], str | None]:
 def known(session: Session, wanted: Wanted, words: Collection[str], first: str | None) -> frozenset[str]:
     """Those of the words that are names in these scopes."""
     asked = {**filters(session, wanted), "words": sorted(words), "first": first}
-    return frozenset(row.term for row in session.rows("known_terms", asked))
+    return frozenset(row.term for row in session.fetch("known_terms", asked))
 
 
 def understood(wanted: Wanted, here: frozenset[str]) -> Question:
@@ -122,7 +122,7 @@ class Sizes:
         key = (session.who, replace(wanted, query="", k=1, as_of=None, threshold=None, texts=True))
         until, few = self._few.get(key, (0.0, True))
         if until <= time.monotonic():
-            few = session.rows("count", {**asked, "most": EXACT_ROWS + 1})[0].n <= EXACT_ROWS
+            few = session.fetch("count", {**asked, "most": EXACT_ROWS + 1})[0].n <= EXACT_ROWS
             if len(self._few) >= _MOST_KNOWN:
                 self._few.clear()
             self._few[key] = (time.monotonic() + _KNOWN_S, few)
@@ -135,11 +135,12 @@ def use_index(session: Session) -> None:
     session.connection.exec_driver_sql(
         f"SELECT set_config('hnsw.ef_search', '{EF_SEARCH}', true),"
         " set_config('hnsw.iterative_scan', 'relaxed_order', true), set_config('hnsw.max_scan_tuples', '200000', true),"
-        " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true)"
+        " set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_sort', 'off', true),"
+        " set_config('enable_seqscan', 'on', true)"
     )
 
 
-def memory_of(row: Row[Any], score: float, text: str, tier: str, *, sources: Mapping[UUID, tuple[UUID, ...]]) -> Memory:
+def memory_of(row: Any, score: float, text: str, tier: str, *, sources: Mapping[UUID, tuple[UUID, ...]]) -> Memory:
     return Memory(
         id=row.id,
         scope=row.scope,
@@ -162,27 +163,28 @@ def memory_of(row: Row[Any], score: float, text: str, tier: str, *, sources: Map
     )
 
 
+@lru_cache(256)
 def _evident(query: str) -> frozenset[str]:
     return names(query) & sure_terms(query)
 
 
-def _candidates(session: Session, asked: dict[str, Any], question: Question, *, few: bool) -> list[Row[Any]]:
+def _candidates(session: Session, asked: dict[str, Any], question: Question, *, few: bool) -> list[Any]:
     if few:
-        return session.rows("scan", asked)
+        return scanned(session, asked, question)
     use_index(session)
-    near = session.rows("near", asked)
-    named = session.rows("named", asked) if question.names else []
-    made = session.rows("near_summaries", asked) if links.there(session) else []
+    near = session.fetch("near", asked)
+    named = session.fetch("named", asked) if question.names else []
+    made = session.fetch("near_summaries", asked) if links.there(session) else []
     ids = list(dict.fromkeys(row.id for row in (*near, *named, *made)))
-    rows = session.rows("candidates", {**asked, "ids": ids})
+    rows = session.fetch("candidates", {**asked, "ids": ids})
     led = _further(rows, question)
     if not led:
         return rows
-    more = session.rows("named", {**asked, "terms": led})
-    return session.rows("candidates", {**asked, "ids": [*ids, *(row.id for row in more)]})
+    more = session.fetch("named", {**asked, "terms": led})
+    return session.fetch("candidates", {**asked, "ids": [*ids, *(row.id for row in more)]})
 
 
-def _further(rows: Collection[Row[Any]], question: Question) -> list[str]:
+def _further(rows: Collection[Any], question: Question) -> list[str]:
     """Names that stand beside all names of the question: the answer may be said of one of them."""
     if not question.names:
         return []
@@ -190,7 +192,7 @@ def _further(rows: Collection[Row[Any]], question: Question) -> list[str]:
     return sorted({t for row in beside for t in row.terms if not t[0].isdigit()} - question.names - NO_NAMES)[:50]
 
 
-def _read(rows: Sequence[Row[Any]]) -> list[Candidate]:
+def _read(rows: Sequence[Any]) -> list[Candidate]:
     """In the order of the columns of `ranked.sql`: by their names it takes longer, and so do vectors one by one."""
     vectors = iter(received_many([row.vector for row in rows if row.vector is not None]))
     return [
@@ -210,5 +212,5 @@ def _read(rows: Sequence[Row[Any]]) -> list[Candidate]:
         )
         for (
             memory, attribute, valid_from, valid_to, superseded_by, said_by, terms, stems, whole, about, vector, summary
-        ) in map(tuple, rows)
+        ) in rows
     ]  # fmt: skip

@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any
 
 import psycopg
+from psycopg.rows import namedtuple_row
 from sqlalchemy import Connection, Engine, Row
 from sqlalchemy.exc import DBAPIError
 
@@ -47,6 +48,21 @@ class Session:
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
         return list(self.connection.exec_driver_sql(sql(name), dict(parameters)).all())
 
+    def fetch(self, name: str, parameters: Mapping[str, Any]) -> list[Any]:
+        """As `rows`, but past SQLAlchemy and in binary form, at half the cost for the client: named tuples."""
+        driver = self.connection.connection.driver_connection
+        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine's driver is psycopg
+        try:
+            return driver.cursor(binary=True, row_factory=namedtuple_row).execute(sql(name), parameters).fetchall()
+        except psycopg.Error as e:
+            # As SQLAlchemy would say it, for who maps errors.
+            if driver.closed:
+                self.connection.invalidate(e)
+            raise DBAPIError.instance(
+                sql(name), None, e, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed,
+                dialect=self.connection.dialect,
+            ) from e  # fmt: skip
+
     def execute(self, name: str, parameters: Mapping[str, Any]) -> int:
         return self.connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
 
@@ -63,14 +79,18 @@ class Session:
 
 
 @contextmanager
-def opened(engine: Engine, who: As) -> Iterator[Session]:
+def opened(engine: Engine, who: As, *, plans_kept: bool = False) -> Iterator[Session]:
     """Commits at the end of the block. Raises MemoryForbidden when row-level security refused a write, and
-    MemoryNotSetUp when this database has no memory."""
+    MemoryNotSetUp when this database has no memory.
+
+    `plans_kept`: each statement is planned once for all scopes (planning takes Postgres half a millisecond every time),
+    and none reads a whole table, whatever was known of it by then.
+    """
     with connected(engine) as connection:
         connection = connection.execution_options(isolation_level="READ COMMITTED")
         try:
             with connection.begin():
-                _become(connection, who)
+                _become(connection, who, _BECOME + _PLANS_KEPT if plans_kept else _BECOME)
                 yield Session(connection, who)
         except DBAPIError as e:
             if (ours := _our_error(e, who)) is None:
@@ -78,18 +98,20 @@ def opened(engine: Engine, who: As) -> Iterator[Session]:
             raise ours from e
 
 
-def _become(connection: Connection, who: As) -> None:
+_BECOME = (
+    "SELECT set_config('hotset.tenant', %s, true), set_config('hotset.agent', %s, true), set_config('role', %s, true)"
+)
+_PLANS_KEPT = ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)"
+
+
+def _become(connection: Connection, who: As, asked: str) -> None:
     """Until the end of the transaction: a connection that goes back to the pool is nobody's again."""
     driver = connection.connection.driver_connection
     if isinstance(driver, psycopg.Connection) and vectors.understand not in connection.info:
         vectors.understand(driver)
         connection.info[vectors.understand] = True
     try:
-        connection.exec_driver_sql(
-            "SELECT set_config('hotset.tenant', %s, true), set_config('hotset.agent', %s, true),"
-            " set_config('role', %s, true)",
-            (who.tenant, who.agent, ROLE),
-        )
+        connection.exec_driver_sql(asked, (who.tenant, who.agent, ROLE))
     except DBAPIError as e:
         if not isinstance(e.orig, psycopg.errors.InvalidParameterValue):
             raise

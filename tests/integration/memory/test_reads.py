@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Row
 
 from hotset import Client
+from hotset.errors import StoreUnavailable
 from hotset.memory import As, searching
 from hotset.memory.records import Wanted
 from hotset.memory.session import Session, opened, sql
@@ -21,9 +22,16 @@ class Explaining(Session):
     plans: dict[str, dict[str, Any]]
 
     def rows(self, name: str, parameters: Mapping[str, Any]) -> list[Row[Any]]:
+        self._explain(name, parameters)
+        return super().rows(name, parameters)
+
+    def fetch(self, name: str, parameters: Mapping[str, Any]) -> list[Any]:
+        self._explain(name, parameters)
+        return super().fetch(name, parameters)
+
+    def _explain(self, name: str, parameters: Mapping[str, Any]) -> None:
         asked = "EXPLAIN (ANALYZE, FORMAT JSON) " + sql(name)
         self.plans[name] = self.connection.exec_driver_sql(asked, dict(parameters)).scalar_one()[0]["Plan"]
-        return super().rows(name, parameters)
 
 
 def reads(plan: Mapping[str, Any]) -> Iterator[float]:
@@ -44,8 +52,22 @@ def test_a_search_reads_its_own_scope_and_no_other(client: Client) -> None:
         explaining = Explaining(session.connection, session.who)
         explaining.plans = {}
         assert searching.find(explaining, wanted, question, (meaning, prop), searching.Sizes())
-    # Once all of the scope, then those that may answer one by one, and what took their place.
-    assert sum(reads(explaining.plans["scan"])) <= 40 + 3 * 40, explaining.plans
+    # Once all of the scope, then those that may answer one by one.
+    assert sum(reads(explaining.plans["scan"])) == 40, explaining.plans
+    assert 0 < sum(reads(explaining.plans["looked_at"])) <= 40, explaining.plans
+
+
+def test_no_table_is_read_as_a_whole_where_plans_are_kept(client: Client, database: str) -> None:
+    """Also where one scope is all of the table: its plan would be kept for the others."""
+    client.memory("project:own").remember_many(f"Order {i} of Initech is paid." for i in range(100))
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute("ANALYZE memories")
+    wanted = Wanted(query="Is order 7 of Initech paid?", scopes=("project:own",))
+    for plans_kept in (False, True):
+        with opened(client.engine, As("acme"), plans_kept=plans_kept) as session:
+            asked = {**searching.filters(session, wanted), "most": 1000}
+            plan = session.connection.exec_driver_sql("EXPLAIN " + sql("count"), asked).all()
+        assert any("Seq Scan on memories" in row[0] for row in plan) == (not plans_kept), plan
 
 
 def test_where_many_fit_every_search_uses_the_index(
@@ -63,3 +85,13 @@ def test_where_many_fit_every_search_uses_the_index(
             own.exec_driver_sql("SELECT pg_stat_force_next_flush()")
         scans = "SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'memories_vectors'"
         assert connection.execute(scans).fetchall()[0][0] >= 12
+
+
+def test_a_connection_that_is_lost_within_a_search_is_told_as_ever(client: Client, database: str) -> None:
+    wanted = Wanted(query="x", scopes=("project:own",))
+    with pytest.raises(StoreUnavailable), opened(client.engine, As("acme")) as session:
+        pid = session.connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one()
+        with psycopg.connect(database, autocommit=True) as other:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        session.fetch("count", {**searching.filters(session, wanted), "most": 1})
+    assert client.memory("project:own").search("Is order 7 of Initech paid?") == []

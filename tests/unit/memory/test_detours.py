@@ -68,11 +68,11 @@ def test_a_question_without_names_leads_nowhere() -> None:
 def test_the_pair_that_says_both_is_the_most_probable_and_none_where_the_answer_is_direct() -> None:
     found = detours(END, [BRIDGE, OTHER, TARGET])
     assert {len(row) for row in features(END, found, {})} == {len(NAMES)}
-    led = dict(zip((d.target.id.int for d in found), probabilities(END, found, {BRIDGE.id: -1.0}), strict=True))
+    led = dict(zip((d.target.id.int for d in found), probabilities(END, found, {BRIDGE: -1.0}), strict=True))
     assert sum(led.values()) <= 1
     assert led[2] > 0.5 > 10 * led[3]
     direct = question("Where does Tom live?", "tom")
-    assert sum(probabilities(direct, detours(direct, [BRIDGE, OTHER, TARGET]), {BRIDGE.id: 6.0})) < 0.03
+    assert sum(probabilities(direct, detours(direct, [BRIDGE, OTHER, TARGET]), {BRIDGE: 6.0})) < 0.03
 
 
 def test_of_what_was_said_there_the_current_version_goes_first_with_the_bridge() -> None:
