@@ -93,14 +93,20 @@ def nest(client: Client, work: str = "tiers") -> Iterator[subprocess.Popen[str]]
             _pipe(process.stdin).close()
 
 
-def kill_one(born: subprocess.Popen[str], after_s: float, connection: psycopg.Connection) -> bool:
-    """Let it work for a moment, and kill it; whether that was in the middle of a transaction."""
+def kill_one(
+    born: subprocess.Popen[str], after_s: float, connection: psycopg.Connection, within_s: float = 0.0
+) -> bool:
+    """Let it work for a moment, and so much longer until it is in the middle of a transaction, and kill it; whether it
+    was."""
     _pipe(born.stdin).write("another\n")
     _pipe(born.stdin).flush()
     pid = int(_pipe(born.stdout).readline())
     time.sleep(after_s)
     busy = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start < now() AND pid <> %s"
-    in_the_middle = connection.execute(busy, [connection.info.backend_pid]).fetchone() is not None
+    until = time.monotonic() + within_s
+    while not (in_the_middle := connection.execute(busy, [connection.info.backend_pid]).fetchone() is not None):
+        if time.monotonic() >= until:
+            break
     os.kill(pid, signal.SIGKILL)
     assert _pipe(born.stdout).readline() == "dead\n"
     return in_the_middle

@@ -10,6 +10,12 @@ _POSSESSIVE = re.compile(r"['’]s$|['’]$")
 #: Joined inside: the names of services, files, packages and people's addresses, whatever their case.
 _CODE = re.compile(r"[^\W_][-_./@][^\W_]")
 _SENTENCE = re.compile(r"(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])")
+#: End with a full stop, and no sentence with it: titles and initials before a name, and what stands before a number.
+_TITLE = re.compile(
+    r"(?:^|[\s(\"'])(?:Mrs?|Ms|Mx|Messrs|Dr|Prof|Rev|Hon|Gen|Col|Capt|Lt|Sgt|Gov|Sen|Rep|St|Mt|Ft|vs?|e\.g|i\.e|cf|"
+    r"(?!I\.)[A-Z](?:\.[A-Z])*)\.$"
+)
+_BEFORE_NUMBER = re.compile(r"(?:^|[\s(])(?:No|Nos|Jan|Feb|Apr|Aug|Sept?|Oct|Nov|Dec|approx|ca)\.$")
 
 #: Words that carry grammar, not matter.
 FUNCTION_WORDS = frozenset(
@@ -40,7 +46,25 @@ _OPENERS = frozenset(
 
 def sentences(text: str) -> list[str]:
     """Split where a sentence ends and the next begins with a capital or a digit."""
-    return [part.strip() for line in text.splitlines() for part in _SENTENCE.split(line) if part.strip()]
+    return [part.strip() for line in text.splitlines() for part in _parts(line) if part.strip()]
+
+
+def _parts(line: str) -> list[str]:
+    parts: list[str] = []
+    start = 0
+    for found in _SENTENCE.finditer(line):
+        if not _is_abbreviation(line[max(0, found.start() - 12) : found.start()], line[found.end() : found.end() + 40]):
+            parts.append(line[start : found.start()])
+            start = found.end()
+    return [*parts, line[start:]]
+
+
+def _is_abbreviation(before: str, after: str) -> bool:
+    """Whether the full stop between ends an abbreviation: a word of grammar after it begins a sentence."""
+    if after[:1].isdigit():
+        return bool(_BEFORE_NUMBER.search(before))
+    following = _TOKEN.match(after)
+    return bool(_TITLE.search(before)) and following is not None and following.group().lower() not in FUNCTION_WORDS
 
 
 def tokens(text: str) -> list[str]:

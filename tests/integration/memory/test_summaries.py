@@ -306,7 +306,7 @@ def test_killed_at_any_moment_each_day_is_asked_for_and_kept_once(client: Client
     with nest(client, "summaries") as born, psycopg.connect(database, autocommit=True) as connection:
         in_the_middle = 0
         for i in range(12):
-            in_the_middle += kill_one(born, 0.03 * i, connection)
+            in_the_middle += kill_one(born, 0.03 * i, connection, within_s=0.5)
             finish(client, claimed(client))
         summarise_all(client)
         days = (

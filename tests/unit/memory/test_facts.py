@@ -61,6 +61,36 @@ def test_a_part_begins_with_the_last_sentence_of_the_one_before() -> None:
     assert sentences(first)[-1] == sentences(second)[0]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please note that Mr. Ellery has replaced Nuala Finn as clerk in Kilbrae.",
+        "At St. Brendan's Hospital Dr. Prewitt is on call.",
+        "In Harlan v. Harlan the judge is Ms. Oduya.",
+        "J. P. Radley trains with C.K. Osei in No. 7.",
+        "Mr. and Mrs. Carey sign for it (e.g. Cheques).",
+    ],
+)
+def test_an_abbreviation_ends_no_sentence(text: str) -> None:
+    assert sentences(text) == [text]
+    assert read(text).alone
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "We chose plan B.|The rest waits.",
+        "So do I.|Tom does, too.",
+        "Ask the Dr.|He knows.",
+        "Is it ready?|No.|Tom is ill.",
+        "They are six.|5 of them came.",
+        "Petra runs.|Harlan swims!|J. P. Radley rows.",
+    ],
+)
+def test_a_full_stop_ends_one(text: str) -> None:
+    assert sentences(text.replace("|", " ")) == text.split("|")
+
+
 def meanings(pieces: list[str]) -> Iterable[Any]:
     return shared_embedder().embed(pieces)[0]
 
