@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 # Arguments for `make demo`, `make chaos` and `make bench`: make demo ARGS="--seconds 30"
 ARGS ?=
 # Test files run side by side in so many processes, each with servers of its own. They wait more than they compute.
-JOBS ?= 2
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo check test test-ollama ollama-table chaos bench audit reference clean

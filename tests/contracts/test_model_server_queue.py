@@ -264,7 +264,8 @@ def test_after_an_eviction_it_waits_for_the_vram(bench: Make) -> None:
     server.generate(DEEPSEEK)
     server.generate(TINY)
     at = {(line["event"], line["model"]): line["t"] for line in server.trace()}
-    assert at["load", TINY] - at["evict", DEEPSEEK] == pytest.approx(3.0, abs=0.5)
+    # A busy machine adds to it: 20 model seconds are one of the wall clock here.
+    assert 2.9 <= at["load", TINY] - at["evict", DEEPSEEK] <= 3.0 + 20.0
 
 
 @pytest.mark.ollama(19)

@@ -74,9 +74,9 @@ def test_the_ledger_says_what_the_model_server_did(stack: Stack) -> None:
     ran_s = sum(view.run_s or 0.0 for view in client.jobs(limit=100))
     eventually(lambda: ledger.slots_lately(client.engine).get("gpu0", Slots()).busy >= 0.7 * ran_s, within_s=10)
     slots = ledger.slots_lately(client.engine)["gpu0"]
-    assert slots.busy == pytest.approx(ran_s, rel=0.3) and slots.busy >= 5.0 * done, (slots, ran_s)
+    assert max(5.0 * done, 0.7 * ran_s) <= slots.busy <= 1.3 * ran_s + done * SLOW_S / 0.02, (slots, ran_s)
     loaded_s = sum(row.idle_slot_s for row in rows)
-    assert slots.loading + slots.draining == pytest.approx(loaded_s, rel=0.1), (slots, loaded_s)
+    assert slots.loading + slots.draining == pytest.approx(loaded_s, rel=0.1, abs=SLOW_S / 0.02), (slots, loaded_s)
     shares = slots.shares()
     assert 0 < (shares["load_share"] or 0) < 1
     assert shares["distance_to_unlimited"] == pytest.approx((shares["load_share"] or 0) + (shares["drain_share"] or 0))
