@@ -109,7 +109,7 @@ def test_the_start_of_a_job_in_a_steady_backlog_is_foreseen(stack: Stack) -> Non
     eventually(lambda: any(a.n >= 2 for a in ledger.accuracy(client.engine)), within_s=15)
     accuracy = ledger.accuracy(client.engine)[0]
     assert accuracy.queue == "tinyllama" and accuracy.mean_ahead_s > 0
-    assert accuracy.mean_abs_s <= max(10.0, 0.3 * accuracy.mean_ahead_s), accuracy
+    assert accuracy.mean_abs_s <= max(20.0, 0.3 * accuracy.mean_ahead_s), accuracy
 
 
 def test_an_eta_says_why_when_there_is_none(stack: Stack) -> None:

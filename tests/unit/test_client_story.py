@@ -129,6 +129,15 @@ def test_what_is_no_event_id_is_refused(bad: str) -> None:
             new(bad)
 
 
+def test_pieces_are_not_asked_for_once_the_end_was_told() -> None:
+    """The end was heard before the job was seen: who resumes lags behind, and has all of it from the result."""
+    story = new("1-1-2-0")
+    events = tell(story, an_end("to be", attempt=2), a_glance(State.SUCCEEDED, 2))
+    assert [e.kind for e in events] == ["started", "token", "done"] and words(events) == "to be"
+    assert story.wants is None
+    assert list(story.fill([token(0, "to be", attempt=2).event], LATER)) == []
+
+
 def test_nothing_comes_after_done() -> None:
     last = tell(new(), a_glance(), started(), an_end("x"))[-1]
     assert new(last.id).over

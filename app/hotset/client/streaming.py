@@ -112,7 +112,7 @@ class Story:
     @property
     def wants(self) -> tuple[int, int] | None:
         """The attempt and the number of the first piece that is missing, if one is."""
-        return (self._place.attempt, self._place.seq) if self._behind and not self._hole else None
+        return (self._place.attempt, self._place.seq) if self._behind and not self._hole and not self.over else None
 
     def tell(self, news: News, now: datetime) -> Iterator[StreamEvent]:
         """What the news means to the reader. Until the job was seen, news wait."""
@@ -137,6 +137,8 @@ class Story:
     def fill(self, pieces: Sequence[Mapping[str, Any]], now: datetime) -> Iterator[StreamEvent]:
         """The pieces that are kept of those that were wanted."""
         self._behind = False
+        if self.over:
+            return
         for piece in pieces:
             yield from self._heard(piece, now)
         if self._behind:
