@@ -103,7 +103,7 @@ def test_a_busy_victim_ends_its_run_first(bench: Make) -> None:
 @pytest.mark.ollama(8)
 def test_newcomers_for_the_victim_can_starve_the_head(bench: Make) -> None:
     server = bench()
-    server.later(server.run, DEEPSEEK, 5.0, keep_alive=-1)
+    server.later(server.run, DEEPSEEK, 60.0, keep_alive=-1)
     server.wait_for("start", DEEPSEEK)
     head = server.later(server.run, TINY, 0.1)
     server.run(DEEPSEEK, 0.1, keep_alive=-1)
@@ -478,7 +478,7 @@ def test_speed_divides_loads_and_runs(bench: Make) -> None:
     server.run(TINY, 4.0)
     at = {line["event"]: line["t"] for line in server.trace()}
     # At speed 1 it would be twice that; a busy machine adds to it, as much to the one as to the other.
-    assert 0.9 <= at["loaded"] - at["load"] and 1.9 <= at["finish"] - at["start"] < 4.0
+    assert at["loaded"] - at["load"] >= 0.9 and 1.9 <= at["finish"] - at["start"] < 4.0
 
 
 def test_the_trace_is_in_order_and_starts_at_0(bench: Make) -> None:
