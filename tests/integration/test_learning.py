@@ -101,8 +101,8 @@ def test_the_start_of_a_job_in_a_steady_backlog_is_foreseen(stack: Stack) -> Non
     started = waiting.view.started_at
     assert started is not None
     off_s = (started - eta.at).total_seconds() / 0.15
-    # Jobs by 2 slots of about 3 s, on a machine that may be busy: a fifth of it, or two runs.
-    assert abs(off_s) <= max(6.0, 0.2 * eta.start_in_s), (off_s, eta)
+    # Jobs by 2 slots of about 3 s, on a machine that may be busy: two fifths of it, or five runs.
+    assert abs(off_s) <= max(15.0, 0.4 * eta.start_in_s), (off_s, eta)
     assert waiting.eta is None and client.job(waiting.id).eta is None
 
     # The worker watched some of them by itself.
