@@ -8,7 +8,8 @@ PYTHONS := python3.13 python3.12 python3.11 python3
 STAMP := $(VENV)/.installed
 # Arguments for `make demo`, `make chaos` and `make bench`: make demo ARGS="--seconds 30"
 ARGS ?=
-# Test files run side by side in so many processes, each with servers of its own. They wait more than they compute.
+# Test files run side by side in so many processes, each with servers of its own. Two leave two cores idle for a third
+# of the time.
 JOBS ?= 3
 
 .DEFAULT_GOAL := help
