@@ -13,12 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hotset.broker import Lanes
-from hotset.broker.lanes import CREDIT_RUNS as LIVE_CREDIT_RUNS
+from hotset.broker import lanes as live
 from hotset.broker.messages import encode
 from hotset.errors import BrokerUnavailable
 from hotset.jobs import Priority, Routing
 from hotset.scheduling import Selector
-from hotset.simulator.lanes import CREDIT_RUNS, Queue
+from hotset.simulator import lanes as simulated
+from hotset.simulator.lanes import Queue
 
 BASE = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -138,6 +139,14 @@ def hasty(broker_url: str) -> Iterator[Lanes]:
     lanes.close()
 
 
+@pytest.fixture(params=[None, 2], ids=["usual", "three are a crowd"])
+def crowd(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param is not None:
+        monkeypatch.setattr(live, "CROWD", request.param)
+        monkeypatch.setattr(simulated, "CROWD", request.param)
+
+
+@pytest.mark.usefixtures("crowd")
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.integers(1, 90).flatmap(lambda n: st.lists(STEP, min_size=n, max_size=n)))
 def test_a_grant_takes_the_same_job_in_redis_and_in_the_simulator(hasty: Lanes, steps: list[tuple]) -> None:
@@ -205,7 +214,18 @@ def claimed(lanes: Lanes, count: int, expected_s: float = 10.0, lane: str = "nor
 
 
 def test_the_live_credit_is_the_simulators() -> None:
-    assert LIVE_CREDIT_RUNS == CREDIT_RUNS
+    assert (live.CREDIT_RUNS, live.CROWD) == (simulated.CREDIT_RUNS, simulated.CROWD)
+
+
+def test_a_crowd_that_is_late_is_served_in_turn(broker_url: str) -> None:
+    """Whoever asks again could be in time, those who wait for their first answer are late."""
+    lanes = Lanes(broker_url)
+    agents = range(3 * live.CROWD)
+    lanes.publish([routing(i, arrival_s=PAST_S + i, deadline_s=PAST_S + i, agent=f"a{i}") for i in agents])
+    for i in agents:
+        assert id_of(lanes.claim("qwen", "normal", "savable", f"c{i}", 10.0)) == i
+        lanes.publish([routing(1000 + i, arrival_s=i, deadline_s=i, agent=f"a{i}")])
+    lanes.close()
 
 
 def test_a_tenant_of_twice_the_weight_gets_twice_the_runs(broker_url: str) -> None:

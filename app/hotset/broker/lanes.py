@@ -37,6 +37,8 @@ PUT_ASIDE = "hs:quarantine:untold"
 #: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide. The simulator's lanes have the same.
 CREDIT_RUNS = 2.5
+#: Of more than so many that wait in a lane whose oldest job is late, the credit falls with the square of their number.
+CROWD = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Lanes:
             self._pace,
             _ms(CREDIT_RUNS * expected_s if self._credit_s is None else self._credit_s),
             self._weights,
+            CROWD,
         ]
         with reachable(self.redis):
             return cast(bytes | None, self._claim(args=arguments))

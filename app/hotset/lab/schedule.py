@@ -5,7 +5,7 @@
     exact     a handful of jobs, against the cheapest schedule there is
     fleet     4, 16 and 100 GPUs, against static partition and uncoordinated hot-first
     cost      what a decision and a simulated job take, beside this machine's own speed
-    closed    131 agents that wait for their answers: does each get its share?
+    closed    131 agents that wait for their answers, and a burst of 1,000: does each get its share?
 
 Loads, mixes and fleets are drawn anew for every seed. Each bar has the median and the worst over the seeds, and every
 case in which hotset does worse than what it is compared with is listed.
@@ -370,12 +370,15 @@ def _costs(part: Part, seed: int, jobs: int, progress: Progress) -> None:
 
 
 def _closed(part: Part, seed: int, jobs: int, progress: Progress) -> None:
-    from hotset.lab.schedule_closed import closed_loop
+    from hotset.lab.schedule_closed import burst, closed_loop
 
     progress("131 agents")
     figures = closed_loop(seed)
+    progress("1,000 agents at once")
+    figures |= burst(seed)
     part.bar("fewest answers of an agent", figures["fewest"], 30.0, at_most=False)
     part.bar("Jain fairness of the agents of a tier, least", figures["fairness"], 0.95, at_most=False)
+    part.bar("Jain fairness in a burst, least", figures["burst_fairness"], 0.95, at_most=False)
     part.arm("hotset", **figures)
 
 

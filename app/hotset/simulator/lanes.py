@@ -10,6 +10,11 @@ tenant's least served agent. Served is measured by accounts: virtual times in ex
 at claim and corrected by the true run at the end (start-time fair queueing, Goyal 1996). Whoever comes back after a
 time without waiting jobs starts at the clock at least: at what everybody had by now who waited all the time, if all had
 alike (generalised processor sharing: Parekh, Gallager 1993). So newcomers do not go before those who wait for ever.
+
+In a crowd, which is when more than `CROWD` agents (or tenants) wait in the lane and its oldest job is late, not
+everybody can be in time, and many small leads put the others back for long. There the credit falls with the square of
+their number. Who is beyond it gives way to the oldest job, whose owner may be ahead by three full credits: of many, the
+least served one is far behind most others by chance alone, since runs differ. Beyond that it is that one's turn.
 """
 
 from __future__ import annotations
@@ -22,6 +27,10 @@ from hotset.scheduling import Selector
 #: How far ahead of the least served one a tenant or an agent may be, in expected runs of the queue: so much is left to
 #: deadlines before shares decide.
 CREDIT_RUNS = 2.5
+#: Of more than so many that wait in a lane whose oldest job is late, the credit falls with the square of their number.
+CROWD = 60
+#: How many credits the oldest job may be ahead in a crowd.
+_OLDEST_CREDITS = 3
 _PASSED = float("-inf")
 
 
@@ -83,6 +92,10 @@ class Jobs:
         """The earliest arrival; None without jobs."""
         return self._by_arrival[0][0] if self._by_arrival else None
 
+    def late(self, now: float) -> bool:
+        """Has the oldest job missed its deadline? There must be one."""
+        return self._waiting[self._by_arrival[0][1]] < now
+
     def savable(self, now: float) -> tuple[int, float | None]:
         """How many deadlines are ≥ now, and the earliest of them."""
         self.advance(now)
@@ -116,8 +129,9 @@ class Accounts:
     def leave(self, lane: str, name: str) -> None:
         self._members[lane].pop(name, None)
 
-    def any(self, lane: str) -> bool:
-        return bool(self._members[lane])
+    def count(self, lane: str) -> int:
+        """How many have jobs in the lane."""
+        return len(self._members[lane])
 
     def least(self, lane: str) -> tuple[float, str]:
         """The least served in the lane. There must be one."""
@@ -186,17 +200,29 @@ class Queue:
     def pick(self, lane: str, selector: Selector, now: float, seconds: float = 0.0) -> str | None:
         """The job that a grant for a run of so many seconds would take, left where it is; None if the lane is empty."""
         jobs = self._lanes.get(lane)
-        job = jobs.pick(selector, now) if jobs is not None else None
+        if jobs is None:
+            return None
+        job = jobs.pick(selector, now)
         if job is None or selector == "overdue":
             return job
-        tenant, agent = self._owners[job]
         credit_s = self._credit(seconds)
-        if self._tenants.ahead(lane, tenant) > credit_s:
-            tenant = self._tenants.least(lane)[1]
-        elif self._agents[tenant].ahead(lane, agent) <= credit_s:
+        many = max(self._tenants.count(lane), self._agents[self._owners[job][0]].count(lane))
+        if many > CROWD and jobs.late(now):
+            if self._short(lane, job, credit_s * (CROWD / many) ** 2) is None:
+                return job
+            job, credit_s = jobs.pick("oldest", now) or job, _OLDEST_CREDITS * credit_s
+        tenant = self._short(lane, job, credit_s)
+        if tenant is None:
             return job
         agent = self._agents[tenant].least(lane)[1]
         return self._of_agent[lane, tenant, agent].pick(selector, now)
+
+    def _short(self, lane: str, job: str, credit_s: float) -> str | None:
+        """The tenant whose least served agent is short of that job's owner by more than the credit; None: nobody's."""
+        tenant, agent = self._owners[job]
+        if self._tenants.ahead(lane, tenant) > credit_s:
+            return self._tenants.least(lane)[1]
+        return tenant if self._agents[tenant].ahead(lane, agent) > credit_s else None
 
     def _credit(self, seconds: float) -> float:
         return CREDIT_RUNS * seconds if self._credit_s is None else self._credit_s
@@ -229,5 +255,5 @@ class Queue:
             del self._of_agent[lane, tenant, agent]
             agents = self._agents[tenant]
             agents.leave(lane, agent)
-            if not agents.any(lane):
+            if not agents.count(lane):
                 self._tenants.leave(lane, tenant)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotset.simulator.lanes import Queue
+from hotset.simulator.lanes import CROWD, Queue
 
 
 def add(queue: Queue, job: str, arrival: float = 0.0, deadline: float = 1e9, *, who: str = "t/a") -> None:
@@ -132,6 +132,57 @@ def test_nobody_gets_a_second_answer_long_before_others_have_their_first() -> No
         answers[name] += 1
         add(queue, f"{name}:{int(number) + 1}", now, now + 60.0, who=name)
     assert min(answers.values()) >= 2
+
+
+def answers_in_a_crowd(agents: int, picks: int, deadline: float) -> dict[str, int]:
+    """How often each is served of so many, who come at once with that deadline, and again with each answer in time to
+    be served. A pick takes 1 s, as expected."""
+    queue, answers = Queue(), {f"t/a{i:03d}": 0 for i in range(agents)}
+    for name in answers:
+        add(queue, f"{name}:0", 0.0, deadline, who=name)
+    for now in range(1, picks + 1):
+        job = queue.take("normal", "savable", now, 1.0)
+        assert job is not None
+        name, number = job.split(":")
+        answers[name] += 1
+        add(queue, f"{name}:{int(number) + 1}", now, deadline + now + 1.5, who=name)
+    return answers
+
+
+def test_in_a_crowd_that_is_late_nobody_gets_a_second_answer_before_all_have_their_first() -> None:
+    for agents in (3 * CROWD, 6 * CROWD):
+        assert set(answers_in_a_crowd(agents, agents, 0.0).values()) == {1}
+    assert 0 in answers_in_a_crowd(CROWD + 1, CROWD + 1, 0.0).values(), "the credit falls by and by"
+
+
+def test_few_who_are_late_and_many_who_are_not_leave_their_credit_to_deadlines() -> None:
+    assert 0 in answers_in_a_crowd(CROWD, CROWD, 0.0).values()
+    queue = Queue()
+    for i in range(2 * CROWD):
+        add(queue, f"t/a{i:03d}:0", 0.0, 1000.0, who=f"t/a{i:03d}")
+    for i in range(3):
+        add(queue, f"t/urgent:{i}", 1.0, 10.0, who="t/urgent")
+    assert owners(queue, 3) == ["t/urgent"] * 3
+
+
+def test_in_a_crowd_the_oldest_jobs_of_one_are_no_more_than_a_few_credits_ahead() -> None:
+    for flood, other in (("t/flood", "t/o{}"), ("flood/a", "o{}/a")):
+        queue = Queue(credit_s=20.0)
+        for i in range(100):
+            add(queue, f"{flood}:{i}", float(i), -1.0, who=flood)
+        for i in range(CROWD + 20):
+            add(queue, f"{other.format(i)}:0", 500.0, -1.0, who=other.format(i))  # later in every order
+        taken = owners(queue, CROWD)
+        assert taken[:7] == [flood] * 7 and flood not in taken[7:], "three credits are six runs, and one more goes"
+
+
+def test_a_crowd_with_one_who_is_in_time_serves_it_first_if_it_is_not_ahead() -> None:
+    queue = Queue()
+    for i in range(3 * CROWD):
+        add(queue, f"t/a{i:03d}:0", 0.0, -1.0, who=f"t/a{i:03d}")
+    add(queue, "t/new:0", 5.0, 100.0, who="t/new")
+    add(queue, "t/new:1", 5.0, 100.0, who="t/new")
+    assert owners(queue, 3) == ["t/new", "t/a000", "t/a001"]
 
 
 def test_true_run_times_correct_the_charge() -> None:
