@@ -10,6 +10,7 @@ import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from resource import RUSAGE_SELF, getrusage
 from statistics import median
 from time import process_time
 
@@ -27,6 +28,9 @@ _WAITING = 1_000_000
 #: Of a million that wait, so many are run: enough decisions for a 99th percentile.
 _LOOKED_AT = 20_000
 _LONG = 40_000
+_MILLION = 1_000_000
+#: Minutes of the processor that a million jobs on 1000 GPUs may take.
+_MINUTES = 10.0
 
 Measured = tuple[str, float, float, bool]
 
@@ -55,9 +59,20 @@ def measure(seed: int, jobs: int, progress: Callable[[str], None]) -> Iterator[M
     large = draw_fleet(1000, 50, seed)
     long = max(1000, round(_LONG * scale))
     progress(f"1000 × 50, {long:,} jobs")
-    rate, grown = _long_run(large, Workload("poisson", 0.7, long, seed, zipf_mix(large, seed)))
+    rate, grown = _long_run(large, Workload("poisson", 0.7, long, seed, zipf_mix(large, seed)), progress)
     yield "simulated jobs per s on 1000 GPUs", rate, 5000.0, False
     yield "memory grown in the second half of a long run MiB", grown, 20.0, True
+
+
+def million(seed: int, jobs: int, progress: Callable[[str], None]) -> Iterator[Measured]:
+    """As `measure`, of a million jobs on 1000 GPUs at a load of 0.85 (`jobs` scales them): takes minutes."""
+    fleet = draw_fleet(1000, 50, seed)
+    many = max(1000, round(_MILLION * jobs / 1500))
+    rate, grown = _long_run(fleet, Workload("poisson", 0.85, many, seed, zipf_mix(fleet, seed)), progress)
+    yield "simulated jobs per s", rate, 5000.0, False
+    yield "minutes of the processor for a million jobs", _MILLION / rate / 60, _MINUTES, True
+    yield "memory grown in the second half MiB", grown, 20.0, True
+    yield "most memory of the process MiB", getrusage(RUSAGE_SELF).ru_maxrss / 1024, 300.0, True
 
 
 def loops_per_s() -> float:
@@ -96,7 +111,7 @@ def _decision_p99(fleet: Fleet, jobs: Iterator[SimJob], enough: int) -> float:
     return result.decision_ns.percentiles((0.99,))[0] / 1000
 
 
-def _long_run(fleet: Fleet, workload: Workload) -> tuple[float, float]:
+def _long_run(fleet: Fleet, workload: Workload, progress: Callable[[str], None]) -> tuple[float, float]:
     """(simulated jobs a second, drawing them included, MiB by which this process grew in the second half)."""
     half = 0.0
 
@@ -109,7 +124,7 @@ def _long_run(fleet: Fleet, workload: Workload) -> tuple[float, float]:
             yield job
 
     began = process_time()
-    simulate(fleet, counted())
+    simulate(fleet, counted(), progress=lambda done, _: progress(f"{done:,} of {workload.jobs:,} jobs"))
     rate = workload.jobs / (process_time() - began)
     gc.collect()
     return rate, max(0.0, _resident_mb() - half)

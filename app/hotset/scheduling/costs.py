@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from hotset.scheduling.snapshot import Demand, GpuView, QueueView, Snapshot, Supply
 
@@ -38,17 +38,14 @@ def load_s(snapshot: Snapshot, model: str) -> float:
     return snapshot.models[model].load_s / snapshot.gpu.speed
 
 
-def drain_s(snapshot: Snapshot, victims: Iterable[str]) -> float:
+def drain_s(snapshot: Snapshot, victims: Collection[str]) -> float:
     """Until the last request on a victim ends: the longest expected run among the victims that run.
 
     A whole run, not the half that is left on average: the last of several ends late, and run times scatter.
     """
-    view, longest = snapshot.gpu, 0.0
-    for name in victims:
-        resident = view.resident(name)
-        if resident is not None and resident.running:
-            longest = max(longest, snapshot.runs.get(name, 0.0))
-    return longest / view.speed
+    view, runs = snapshot.gpu, snapshot.runs
+    expected = [runs.get(r.model, 0.0) for r in view.residents if r.running and r.model in victims]
+    return max(expected, default=0.0) / view.speed
 
 
 def own_power(view: GpuView) -> float:
@@ -81,3 +78,9 @@ def left(demand: Demand, theirs: Supply, ready_s: float) -> float:
     run_s = demand.work / jobs
     taken = theirs.soon + theirs.power * ready_s / (run_s if run_s > 0.001 else 0.001)
     return 1.0 - taken / jobs if taken < jobs else 0.0
+
+
+def begun_s(demand: Demand, theirs: Supply) -> float:
+    """After how long nothing is `left` of the backlog."""
+    jobs = demand.jobs - theirs.soon
+    return jobs * max(demand.work / demand.jobs, 0.001) / theirs.power if jobs > 0 else 0.0

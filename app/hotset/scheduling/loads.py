@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from heapq import nlargest, nsmallest
+from collections.abc import Collection, Iterable, Mapping
 from math import inf, sqrt
 
 from hotset.scheduling.bound import MARGIN_S, OVERDUE_RESIDENCY, RESIDENCY_AT_COST_S, can_wait
@@ -34,6 +33,8 @@ LEFT_BEHIND, LONGER = 1.0, 1.5
 SPARE_SWITCHES = 3.0
 #: Several GPUs: while others with this part of all power hold (or load) a model, its deadlines force no further switch.
 ENOUGH_POWER = 0.2
+#: Sums of sizes in another order differ by less.
+ROUNDING_MB = 1e-6
 
 
 class Candidate:
@@ -59,22 +60,61 @@ def value(snapshot: Snapshot, demand: Demand, part: float, load: float) -> float
     return demand.weight * age * part / (load + demand.work * part / snapshot.gpu.speed)
 
 
-def candidates(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> list[Candidate]:
-    """Cold models with work that the other GPUs leave to this one, and that fit on it.
+def cold_demands(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> list[Demand]:
+    """Waiting work of cold models that the other GPUs leave to this one, and that fit on it.
 
-    While all slots are taken, only those whose victims run nothing: nobody could be granted before the next finish
+    While all slots are taken, only what fits beside the models that run: nobody could be granted before the next finish
     anyhow, and who decides then knows more.
     """
     view = snapshot.gpu
-    full = not view.free_slots
     resident = {r.model for r in view.residents}
-    room = view.vram_mb - (sum([r.size_mb for r in view.residents if r.running]) if full else 0.0)
+    room = view.vram_mb - (0.0 if view.free_slots else sum([r.size_mb for r in view.residents if r.running]))
     cold, offered = [], snapshot.others.supply
     for model in waiting if snapshot.sought is None else snapshot.sought:
         if model not in resident:
             known, theirs, demand = snapshot.models.get(model), offered.get(model), waiting[model]
             if known is not None and known.size_mb <= room and (theirs is None or theirs.soon < demand.jobs):
                 cold.append(demand)
+    return cold
+
+
+def may_load(
+    snapshot: Snapshot,
+    cold: Iterable[Demand],
+    waiting: Mapping[str, Demand],
+    overdue: float,
+    backlog: float,
+    options: Options,
+) -> bool:
+    """Could `spare_load` or `forced_load` load one of them, whoever had to go? Mostly neither could, and then nobody
+    needs to ask who would: there is no room but that of models in use, and for none of them has a job waited for so
+    long, or is a deadline so near, that it may take that. Never false where a load would be decided.
+    """
+    view, now = snapshot.gpu, snapshot.now
+    residents = view.residents
+    free_mb = view.vram_mb - sum([r.size_mb for r in residents])
+    idle_mb = sum([r.size_mb for r in residents if not r.running and r.model not in waiting])
+    first = min([r.since for r in residents], default=-inf)
+    drain = drain_s(snapshot, [r.model for r in residents])
+    residency = residency_s(backlog, options)
+    shorter = late_residency_s(snapshot, residency)
+    pressing = stale_since(snapshot, backlog, overdue, LEFT_BEHIND if snapshot.others.gpus else STALE_FORCED)
+    for demand in cold:
+        load, missing = load_s(snapshot, demand.model), snapshot.models[demand.model].size_mb - free_mb - ROUNDING_MB
+        late = demand.oldest <= overdue
+        if missing <= 0 or (missing <= idle_mb and (late or _too_much_for_holders(snapshot, demand, load))):
+            return True
+        rested = now >= first + rest_s(shorter if late else residency, load)
+        if rested and (demand.oldest <= pressing or now >= urgent_at(demand, load, drain)):
+            return True
+    return False
+
+
+def candidates(snapshot: Snapshot, cold: list[Demand], waiting: Mapping[str, Demand]) -> list[Candidate]:
+    """Of the cold models those that are looked at closely, with whom they would take the place of. While all slots are
+    taken, only those whose victims run nothing."""
+    view = snapshot.gpu
+    full = not view.free_slots
     found: list[Candidate] = []
     if not cold:
         return found
@@ -99,9 +139,9 @@ def _closely(snapshot: Snapshot, cold: list[Demand]) -> list[Demand]:
         if part > 0:
             valued.append((value(snapshot, demand, part, load), -i, demand))
     if len(valued) > LOOK_CLOSELY:
-        best = nlargest(LOOK_CLOSELY, valued)
-        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: _turn(snapshot, v[2]))
-        best += nsmallest(LOOK_CLOSELY, valued, key=lambda v: v[2].next_deadline)
+        best = sorted(valued, reverse=True)[:LOOK_CLOSELY]
+        best += sorted(valued, key=lambda v: _turn(snapshot, v[2]))[:LOOK_CLOSELY]
+        best += sorted(valued, key=lambda v: v[2].next_deadline)[:LOOK_CLOSELY]
         valued = sorted({-i: (v, i, d) for v, i, d in best}.values(), key=lambda v: -v[1])
     return [demand for _, _, demand in valued]
 
@@ -131,7 +171,13 @@ def spare_load(
     free = [c for c in cold if waiting.keys().isdisjoint(c.victims) and not _running(view, c.victims)]
     if _held_back(cold, overdue):
         free = [c for c in free if not c.victims or c.demand.oldest <= overdue]
-    free = [c for c in free if not c.victims or c.demand.oldest <= overdue or _too_much_for_holders(snapshot, c)]
+    free = [
+        c
+        for c in free
+        if not c.victims
+        or c.demand.oldest <= overdue
+        or _too_much_for_holders(snapshot, c.demand, c.load_s + c.drain_s)
+    ]
     if not free:
         return None
     stale = stale_since(snapshot, backlog, overdue, STALE_SPARE)
@@ -168,6 +214,11 @@ def residency_s(backlog: float, options: Options) -> float:
     return options.patience * min(max(RESIDENCY_PART * backlog, RESIDENCY_SHORTEST_S), RESIDENCY_LONGEST_S)
 
 
+def late_residency_s(snapshot: Snapshot, residency: float) -> float:
+    """The residency before a switch for an overdue job."""
+    return min(residency, OVERDUE_RESIDENCY * snapshot.max_wait_s)
+
+
 def rested_at(view: GpuView, candidate: Candidate, residency: float, overdue: float) -> float:
     """When the victims, the last loaded of them, have had their minimum residency: longer before a costly switch.
 
@@ -175,13 +226,17 @@ def rested_at(view: GpuView, candidate: Candidate, residency: float, overdue: fl
     """
     late = candidate.demand.oldest <= overdue
     since = (min if late else max)((r.since for r in view.residents if r.model in candidate.victims), default=-inf)
-    cost = candidate.load_s + candidate.drain_s
-    return since + residency * sqrt(max(cost, CHEAPEST_SWITCH_S) / RESIDENCY_AT_COST_S)
+    return since + rest_s(residency, candidate.load_s + candidate.drain_s)
 
 
-def urgent_at(candidate: Candidate) -> float:
+def rest_s(residency: float, cost_s: float) -> float:
+    """The residency before a switch that costs so many seconds."""
+    return residency * sqrt(max(cost_s, CHEAPEST_SWITCH_S) / RESIDENCY_AT_COST_S)
+
+
+def urgent_at(demand: Demand, load: float, drain: float) -> float:
     """When a switch must be decided for the next deadline to be met; infinity: no deadline can be met."""
-    return candidate.demand.next_deadline - candidate.load_s - candidate.drain_s / 2 - MARGIN_S
+    return demand.next_deadline - load - drain / 2 - MARGIN_S
 
 
 def stale_since(snapshot: Snapshot, backlog: float, overdue: float, part: float) -> float:
@@ -213,7 +268,7 @@ def forced_load(
     residency = residency_s(backlog, options)
     stale = stale_since(snapshot, backlog, overdue, STALE_FORCED)
     overload = overloaded(snapshot, backlog)
-    shorter = OVERDUE_RESIDENCY * snapshot.max_wait_s
+    shorter = late_residency_s(snapshot, residency)
     hurried = last_since(snapshot, backlog, options) if overload else overdue
     held_back = _held_back(cold, overdue)
     behind = -inf
@@ -222,7 +277,7 @@ def forced_load(
     late: list[Candidate] = []
     urgent: list[tuple[float, int]] = []
     for i, candidate in enumerate(cold):
-        rest = min(residency, shorter) if candidate.demand.oldest <= hurried else residency
+        rest = shorter if candidate.demand.oldest <= hurried else residency
         if snapshot.now < rested_at(view, candidate, rest, overdue):
             continue
         if held_back and candidate.demand.oldest > overdue:
@@ -235,7 +290,7 @@ def forced_load(
             late.append(candidate)
         elif (
             oldest > overdue
-            and snapshot.now >= (at := urgent_at(candidate))
+            and snapshot.now >= (at := urgent_at(candidate.demand, candidate.load_s, candidate.drain_s))
             and (overdue > -inf or _shorter(candidate, waiting))
             and (overload or _worth(snapshot, candidate, waiting, options))
         ):
@@ -287,10 +342,9 @@ def _held_back(cold: list[Candidate], overdue: float) -> bool:
     return any(c.demand.oldest <= overdue for c in cold)
 
 
-def _too_much_for_holders(snapshot: Snapshot, candidate: Candidate) -> bool:
+def _too_much_for_holders(snapshot: Snapshot, demand: Demand, switch_s: float) -> bool:
     """Would jobs be left if the GPUs that hold the model worked on them for several times what the switch takes?"""
-    ready_s = SPARE_SWITCHES * (candidate.load_s + candidate.drain_s)
-    return share(snapshot, candidate.demand, ready_s) > 0
+    return share(snapshot, demand, SPARE_SWITCHES * switch_s) > 0
 
 
 def _worth(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], options: Options) -> bool:

@@ -13,7 +13,9 @@ from hotset.scheduling.loads import (
     Candidate,
     backlog_s,
     candidates,
+    cold_demands,
     forced_load,
+    may_load,
     residency_s,
     rested_at,
     spare_load,
@@ -21,7 +23,6 @@ from hotset.scheduling.loads import (
 )
 from hotset.scheduling.options import Options
 from hotset.scheduling.run import OVERDUE, due_since, grants, hot_suspects, overdue_since
-from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, Snapshot, Switch
 
 BALANCED = Options()
@@ -51,18 +52,17 @@ def decide(snapshot: Snapshot, options: Options = BALANCED) -> tuple[Decision, .
     backlog = backlog_s(snapshot, waiting)
     overdue = overdue_since(snapshot, backlog, options)
     load: Load | None = None
-    cold: list[Candidate] = []
-    if switch is None:
-        cold = candidates(snapshot, waiting)
-        if cold:
-            load = spare_load(snapshot, cold, waiting, overdue, backlog) or forced_load(
-                snapshot, cold, waiting, overdue, backlog, options
-            )
+    cold = cold_demands(snapshot, waiting) if switch is None else []
+    if cold and may_load(snapshot, cold, waiting, overdue, backlog, options):
+        closely = candidates(snapshot, cold, waiting)
+        load = spare_load(snapshot, closely, waiting, overdue, backlog) or forced_load(
+            snapshot, closely, waiting, overdue, backlog, options
+        )
     closing = switch.victims if switch is not None else load.victims if load is not None else ()
-    runs = grants(snapshot, closing, overdue, backlog, smallest_mb(snapshot, waiting))
+    runs = grants(snapshot, closing, overdue, backlog, waiting)
     if load is not None:
         return (load, *runs)
-    return tuple(runs) or (_wait(snapshot, waiting, cold, overdue, backlog, options),)
+    return tuple(runs) or (_wait(snapshot, waiting, candidates(snapshot, cold, waiting), overdue, backlog, options),)
 
 
 def _drains_for_nobody(snapshot: Snapshot, switch: Switch) -> bool:
@@ -126,6 +126,10 @@ def _next_look(
     moments = []
     for candidate in cold:
         oldest = candidate.demand.oldest
-        wanted = min(oldest + OVERDUE * snapshot.max_wait_s, oldest + stale_s, urgent_at(candidate))
+        wanted = min(
+            oldest + OVERDUE * snapshot.max_wait_s,
+            oldest + stale_s,
+            urgent_at(candidate.demand, candidate.load_s, candidate.drain_s),
+        )
         moments.append(max(wanted, rested_at(snapshot.gpu, candidate, residency, overdue)))
     return min((m for m in moments if m > snapshot.now), default=None)

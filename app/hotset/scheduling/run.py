@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from math import inf
 
 from hotset.scheduling.costs import own_power
 from hotset.scheduling.decisions import Run, Selector
 from hotset.scheduling.options import Options
-from hotset.scheduling.snapshot import GpuView, Lane, QueueView, Snapshot
+from hotset.scheduling.scarce import left_to_smaller
+from hotset.scheduling.snapshot import Demand, GpuView, Lane, QueueView, Snapshot
 
 #: A job older than this part of `max_wait_s` goes first of all: the rest of the bound is for the swap it may need.
 OVERDUE = 0.6
@@ -109,7 +110,7 @@ def _ranked(
 
 
 def grants(
-    snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float, least_mb: float = 0.0
+    snapshot: Snapshot, closing: Collection[str], overdue: float, backlog: float, waiting: Mapping[str, Demand]
 ) -> list[Run]:
     """Runs for the free slots, on resident models that are not being drained.
 
@@ -117,8 +118,8 @@ def grants(
     of proportion to the backlog, oldest first; then those whose deadline is at risk, earliest first; then all others
     that can still meet theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest
     first in place of shortest, and of those that came together the longest, or the long runs are left to the end of a
-    backlog.) A suspect starts on an empty GPU only. Models below `least_mb` are left to smaller GPUs: they come after
-    all else of their priority, unless overdue. Until a suspect is due it gives way; once it is, nothing ranked behind
+    backlog.) A suspect starts on an empty GPU only. Models that are left to smaller GPUs come after all else of their
+    priority, unless overdue. Until a suspect is due it gives way; once it is, nothing ranked behind
     it starts, so that the GPU empties in one drain at most, and all that are due have their turn in it.
     """
     view = snapshot.gpu
@@ -136,7 +137,7 @@ def grants(
     alone = not snapshot.others.gpus
     times, shortest = (LATE, LATE_SHORTEST_S) if alone else (LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S)
     late = overdue if overdue == -inf else max(overdue, snapshot.now - max(shortest, times * backlog))
-    others_do = {q.model for q in queues if least_mb and snapshot.models[q.model].size_mb < least_mb}
+    others_do = left_to_smaller(snapshot, waiting, {queue.model for queue in queues})
     for queue in queues:
         for lane in queue.lanes:
             priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Set
 
 from hotset.scheduling.costs import own_power
 from hotset.scheduling.snapshot import Demand, Snapshot
@@ -11,6 +11,18 @@ from hotset.scheduling.snapshot import Demand, Snapshot
 LEAST_S = 20.0
 #: A last load and run count for no more than this part of the work before them.
 TAIL = 0.25
+
+
+def left_to_smaller(snapshot: Snapshot, waiting: Mapping[str, Demand], models: Collection[str]) -> Set[str]:
+    """Of these models those that come after the rest of them; none where all would, or where all fit everywhere."""
+    rooms, known = snapshot.others.rooms, snapshot.models
+    if not rooms or len(models) < 2:
+        return set()
+    sizes = {model: known[model].size_mb for model in models if model in known}
+    if max(sizes.values(), default=0.0) <= min(rooms):
+        return set()
+    least = smallest_mb(snapshot, waiting)
+    return {model for model, size in sizes.items() if size < least}
 
 
 def smallest_mb(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> float:
@@ -29,12 +41,14 @@ def smallest_mb(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> float:
         return 0.0
     everywhere, rest = kinds[0][0], 0.0
     large: list[tuple[float, int, Demand]] = []
-    for i, (model, demand) in enumerate(waiting.items()):
-        if model in models:
-            if (size := models[model].size_mb) > everywhere:
-                large.append((-size, i, demand))
-            else:
-                rest += demand.work
+    for i, demand in enumerate(waiting.values()):
+        known = models.get(demand.model)
+        if known is None:
+            continue
+        if known.size_mb > everywhere:
+            large.append((-known.size_mb, i, demand))
+        else:
+            rest += demand.work
     large.sort()
     power = work = tail = longest = at = 0.0
     for minus, _, demand in large:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Set
 
 from hotset.fleet import Fleet
 from hotset.scheduling import Demand, Lane, QueueView, Selector, Supply
-from hotset.scheduling.costs import demands, left
+from hotset.scheduling.costs import begun_s, demands
 from hotset.simulator.devices import Device
 from hotset.simulator.jobs_file import LANES, SimJob
 from hotset.simulator.lanes import Queue as Waiting
@@ -24,7 +24,7 @@ _NEVER = float("inf")
 class Queue:
     """The waiting jobs of one queue, and the view of them that still holds. `number`: its place in the fleet."""
 
-    __slots__ = ("good_until", "model", "name", "number", "run_s", "runs", "view", "waiting")
+    __slots__ = ("good_until", "lanes", "model", "name", "number", "run_s", "runs", "view", "waiting")
 
     def __init__(self, number: int, name: str, model: str, run_s: float) -> None:
         self.number = number
@@ -34,6 +34,7 @@ class Queue:
         self.runs = _PRIOR_RUNS
         self.waiting = Waiting()
         self.view: QueueView | None = None  # None: nothing waits
+        self.lanes: tuple[Lane, ...] | None = ()  # of the view; None: a job came or went
         self.good_until = _NEVER
 
     def learn(self, run_s: float) -> None:
@@ -42,6 +43,12 @@ class Queue:
 
     def renew(self, now: float) -> None:
         """The view of this moment holds until a job comes or goes, a run time is learned, or a deadline passes."""
+        if self.lanes is None or now > self.good_until:
+            self.lanes = self.lanes_at(now)
+        self.view = QueueView(self.name, self.model, self.run_s, self.lanes) if self.lanes else None
+
+    def lanes_at(self, now: float) -> tuple[Lane, ...]:
+        """Those with jobs; sets `good_until`."""
         self.good_until = _NEVER
         lanes = []
         for name, jobs in self.waiting.lanes().items():
@@ -51,7 +58,7 @@ class Queue:
                 if deadline is not None and deadline < self.good_until:
                     self.good_until = deadline
                 lanes.append(Lane(name, LANES[name], count, jobs.oldest_arrival() or 0.0, savable, deadline))
-        self.view = QueueView(self.name, self.model, self.run_s, tuple(lanes)) if lanes else None
+        return tuple(lanes)
 
 
 class Board:
@@ -86,13 +93,13 @@ class Board:
         if not queue.waiting:
             insort(self._waiting, queue.number)
         queue.waiting.add(job.priority, job.id, job.arrive_s, job.deadline, tenant=job.tenant, agent=job.agent)
-        self._stale[queue] = None
+        queue.lanes, self._stale[queue] = None, None
 
     def take(self, queue: Queue, lane: str, selector: Selector, now: float) -> str | None:
         """The job that the grant takes, out of its queue; None if nothing waits there."""
         job = queue.waiting.take(lane, selector, now, queue.run_s)
         if job is not None:
-            self._stale[queue] = None
+            queue.lanes, self._stale[queue] = None, None
             if not queue.waiting:
                 del self._waiting[bisect_left(self._waiting, queue.number)]
         return job
@@ -109,12 +116,12 @@ class Board:
             self._views = tuple([view for i in self._waiting if (view := self._by_number[i].view) is not None])
         return self._views
 
-    def renew(self, now: float) -> Iterable[str]:
+    def renew(self, now: float) -> Set[str]:
         """Bring views and sums up to this moment. The models whose sum may be another."""
         if now > self._good_until:
             self._deadlines_passed(now)
         if not self._stale:
-            return ()
+            return frozenset()
         came_or_went = False
         for queue in self._stale:
             before = queue.view
@@ -150,29 +157,34 @@ class Sought:
 
     def __init__(self, fleet: Fleet) -> None:
         self._models = fleet.models
+        self._begun: dict[str, float] = {}  # model with demand -> seconds until its holders leave nothing
         self._changes = 0
         self._changed: dict[str, int] = {}  # model -> the number of its last change, in this order
         self._kinds: dict[tuple[float, float], tuple[int, set[str]]] = {}  # -> (changes seen, models)
 
-    def changed(self, models: Iterable[str]) -> None:
-        """Their demand or supply is another."""
+    def changed(self, models: Iterable[str], demands: Mapping[str, Demand], supply: Mapping[str, Supply]) -> None:
+        """Their demand or supply is another. `supply`: of all GPUs, which for a model that one lacks is the others'."""
         for model in models:
+            demand, theirs = demands.get(model), supply.get(model)
+            if demand is None:
+                if self._begun.pop(model, None) is None:
+                    continue  # nobody waited for it before, nor does now
+            else:
+                self._begun[model] = begun_s(demand, theirs) if theirs is not None else _NEVER
             self._changes += 1
             self._changed.pop(model, None)
             self._changed[model] = self._changes
 
-    def by(self, device: Device, demands: Mapping[str, Demand], supply: Mapping[str, Supply]) -> Set[str]:
-        """As long as nothing changes. `supply`: of all GPUs, which for a model that this one lacks is the others'."""
+    def by(self, device: Device) -> Set[str]:
+        """As long as nothing changes."""
         kind = device.vram_mb, device.gpu.speed
         seen, sought = self._kinds.get(kind, (0, set()))
         if seen < self._changes:
             for model in reversed(self._changed):
                 if self._changed[model] <= seen:
                     break
-                demand, theirs, known = demands.get(model), supply.get(model), self._models[model]
-                if demand is None or known.size_mb > device.vram_mb:
-                    sought.discard(model)
-                elif theirs is None or left(demand, theirs, known.load_s / device.gpu.speed) > 0:
+                known, begun = self._models[model], self._begun.get(model, 0.0)
+                if begun > known.load_s / device.gpu.speed and known.size_mb <= device.vram_mb:
                     sought.add(model)
                 else:
                     sought.discard(model)

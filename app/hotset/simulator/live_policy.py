@@ -82,12 +82,11 @@ class _Gpus:
         if device.up:
             models, soon = self._held(device)
             power = device.gpu.slots * device.gpu.speed
-        self._power += -their_power
-        self._power += power
-        _give(self._rooms, device.vram_mb, -their_power)
-        _give(self._rooms, device.vram_mb, power)
+        if power != their_power:
+            self._power += power - their_power
+            _give(self._rooms, device.vram_mb, power - their_power)
         if models == before and power == their_power:
-            self._freed(models, power, their_soon, soon)
+            self._freed(models, soon - their_soon)
         else:
             for model in before:
                 _add(self.supply, model, -1, -their_power / len(before), -their_soon)
@@ -97,12 +96,11 @@ class _Gpus:
         touched.update(models)
         self._parts[index] = models, power, soon
 
-    def _freed(self, models: list[str], power: float, before: int, soon: int) -> None:
-        """Its free slots are others: as if it went away and came back, to the last bit."""
+    def _freed(self, models: list[str], slots: int) -> None:
+        """So many more of its slots are free, or fewer."""
         for model in models:
-            replicas, theirs, free = self.supply[model]
-            part = power / len(models)
-            self.supply[model] = Supply(replicas, theirs - part + part if replicas > 1 else part, free - before + soon)
+            replicas, power, soon = self.supply[model]
+            self.supply[model] = Supply(replicas, power, soon + slots)
 
     def _held(self, device: Device) -> tuple[list[str], int]:
         if device.switch_to is None:
@@ -178,7 +176,7 @@ class LivePolicy:
             return
         self._renew(world)
         sought = self._sought_by(device)
-        if sought is not None and not self._may_act(device, sought):
+        if not self._may_act(device, sought):
             return
         snapshot = self._snapshot(world, device, sought)
         began = thread_time_ns()
@@ -198,12 +196,11 @@ class LivePolicy:
         """Take in what has happened since the last look of any GPU."""
         touched = self._board.renew(world.now)
         if self._sought is not None:
-            self._sought.changed(touched)
-            self._sought.changed(self._gpus.renew(world))
+            self._sought.changed(touched | self._gpus.renew(world), self._board.demands, self._gpus.supply)
 
     def _sought_by(self, device: Device) -> Set[str] | None:
         """The models that it could load with profit; None: with one GPU it could be any."""
-        return self._sought.by(device, self._board.demands, self._gpus.supply) if self._sought is not None else None
+        return self._sought.by(device) if self._sought is not None else None
 
     def _snapshot(self, world: World, device: Device, sought: Set[str] | None) -> Snapshot:
         board, fleet = self._board, self._fleet
@@ -220,12 +217,14 @@ class LivePolicy:
             None if sought is None else tuple([model for model in board.demands if model in sought]),
         )
 
-    def _may_act(self, device: Device, sought: Set[str]) -> bool:
-        """Could the policy start or load anything? If not, nobody needs a snapshot: in large fleets most looks."""
-        if device.switch_to is not None:
-            return True
+    def _may_act(self, device: Device, sought: Set[str] | None) -> bool:
+        """Could the policy start, load or give up anything? If not, nobody needs a snapshot: in large fleets most of
+        the looks, of one GPU alone those while it switches."""
         demands, resident = self._board.demands, device.resident
-        return not (demands.keys().isdisjoint(resident) and resident.keys() >= sought)
+        if device.switch_to is not None:
+            stay = [model for model in resident if model not in device.victims]
+            return device.switch_to not in demands or not demands.keys().isdisjoint(stay)
+        return sought is None or not (demands.keys().isdisjoint(resident) and resident.keys() >= sought)
 
     def _may_switch(self, device: Device) -> bool:
         """Could the policy do more than wait, with all slots taken? If not, nobody needs a snapshot: most looks."""

@@ -496,6 +496,12 @@ def test_an_idle_model_keeps_its_place_for_what_holders_of_another_soon_start() 
     assert load(answer(queue("deep", lane(3, age=541)), gpu=gpu, rest=holder)) == ("deep", ("qwen",)), "overdue"
 
 
+def test_an_overdue_job_has_the_place_of_idle_models_although_others_soon_start_it() -> None:
+    idle, full = hot("qwen", since=1), replace(other("deep"), busy=2)
+    assert load(answer(queue("deep", lane(age=100)), gpu=idle, rest=(full,))) is None
+    assert load(answer(queue("deep", lane(age=600)), gpu=idle, rest=(full,))) == ("deep", ("qwen",))
+
+
 def test_deadlines_of_a_model_that_others_hold_with_enough_power_force_no_switch() -> None:
     work = (queue("qwen", lane(4)), queue("deep", lane(8, slack=20)))
     gpu = hot("qwen", running={"qwen": 1}, since=2000)
