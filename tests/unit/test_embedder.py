@@ -31,6 +31,27 @@ def test_a_batch_gives_what_each_text_gives_alone() -> None:
     assert np.allclose(shared_embedder().embed(texts), alone, atol=1e-5)
 
 
+def test_batches_that_are_computed_side_by_side_give_what_they_give_one_by_one() -> None:
+    texts = [f"Gate {i} of {'the old ' * (i % 5)}harbour closes at {i % 12}." for i in range(70)]
+    assert np.allclose(Embedder(threads=4).embed(texts), Embedder(threads=1).embed(texts), atol=1e-5)
+
+
+def test_an_embedder_that_was_used_before_a_fork_works_after_it() -> None:
+    script = """
+import os
+from hotset.embedder import Embedder
+texts = [f"Gate {i} is open." for i in range(20)]
+embedder = Embedder(threads=4)
+before = embedder.embed(texts)[0]
+child = os.fork()
+if child == 0:
+    os._exit(0 if abs(embedder.embed(texts)[0] - before).max() < 1e-5 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert run.stdout.strip() == "0", run.stderr
+
+
 def test_what_many_ask_for_at_once_is_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     embedder, texts = (
         Embedder(),
@@ -63,7 +84,7 @@ def test_what_many_ask_for_at_once_is_computed_together(monkeypatch: pytest.Monk
 def test_texts_of_unlike_length_are_not_padded_to_the_longest() -> None:
     batches = list(_batches([9, 100, 10, 12, 13, 14, 90]))
     assert batches == [[0, 2, 3, 4], [5], [6, 1]]
-    assert [len(batch) for batch in _batches([7] * 70)] == [32, 32, 6]
+    assert [len(batch) for batch in _batches([7] * 10)] == [4, 4, 2]
 
 
 def test_the_same_text_is_embedded_once() -> None:

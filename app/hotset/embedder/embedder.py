@@ -1,10 +1,11 @@
-"""The encoder: batches of texts to unit vectors, on as many CPU threads as it is given."""
+"""The encoder: batches of texts to unit vectors, each batch on one CPU thread, several batches at once."""
 
 from __future__ import annotations
 
 import os
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -27,12 +28,14 @@ MOST_TOKENS = 256
 #: Characters beyond these cannot reach the tokens that count.
 MOST_CHARS = 20_000
 MOST_TEXTS = 10_000
-_BATCH = 32
-#: Calls with so few texts are computed together when they come at once: one run reads the weights for all of them.
-_FEW_TEXTS = 4
+#: More at once save nothing: of sentences four take the time of four, and of long texts what is computed no longer fits
+#: into the CPU's caches. So what comes together is spread over the threads.
+_BATCH = 4
+#: Calls with so few texts are computed together when they come at once, so many calls: a run reads the weights for all.
+_FEW_TEXTS, _CALLS = 4, 8
 #: A batch ends before a text that is so much longer than its first: what is padded is computed as well.
 _MOST_PADDING = 1.5
-#: More threads gain little on texts of a sentence, and the machine has other work.
+#: The machine has other work.
 _THREADS = 4
 
 
@@ -43,7 +46,7 @@ class Embedder:
         self._threads = threads or min(_THREADS, len(os.sched_getaffinity(0)))
         self._loading = threading.Lock()
         self._loaded: tuple[WordPiece, Any] | None = None
-        self._together = Together(self._of_several, _BATCH // _FEW_TEXTS)
+        self._together = Together(self._of_several, _CALLS)
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """Two arrays (number of texts, 384), rows of length 1, in the order of the texts: of the meaning, and of the
@@ -71,7 +74,8 @@ class Embedder:
 
         encoded = [words.encode(text[:MOST_CHARS], MOST_TOKENS) for text in texts]
         meaning, prop = np.empty((2, len(texts), DIMENSIONS), np.float32)
-        for batch in _batches([len(tokens) for tokens in encoded]):
+
+        def compute(batch: list[int]) -> None:
             longest = len(encoded[batch[-1]])
             ids = np.zeros((len(batch), longest), np.int64)
             mask = np.zeros((len(batch), longest), np.float32)
@@ -79,6 +83,14 @@ class Embedder:
                 ids[row, : len(encoded[i])] = encoded[i]
                 mask[row, : len(encoded[i])] = 1.0
             meaning[batch], prop[batch] = session.run(["meaning", "property"], {"ids": ids, "mask": mask})
+
+        batches = list(_batches([len(tokens) for tokens in encoded]))
+        if len(batches) == 1:
+            compute(batches[0])
+        elif batches:
+            # Not kept: threads do not survive a fork, and a pool would wait for them. The longest first.
+            with ThreadPoolExecutor(min(self._threads, len(batches))) as pool:
+                list(pool.map(compute, reversed(batches)))
         return meaning, prop
 
     def _load(self) -> tuple[WordPiece, Any]:
@@ -100,10 +112,10 @@ class Embedder:
 
         folder = model_folder()
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = self._threads
+        # Two threads would wait for each other a hundred times a text, on a busy machine until both have had a core
+        # each time.
+        options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
-        # Threads that spin between two texts take the cores from everybody else.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         model = build(read_weights(folder), read_adapter())
         session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -75,9 +75,11 @@ def detours(question: Question, candidates: Collection[Candidate]) -> list[Detou
                     found.append(Detour(bridge, apart[place], share, by_words=False))
         elif words := bridge.stems - question.stems - {stem(t) for t in bridge.names}:
             bits, of_place = by_stem = by_stem or _bits([c.stems for c in apart])
-            wanted = sum([bits[w] for w in words if w in bits])
-            found += [Detour(bridge, apart[place], share, by_words=True) for place, has in enumerate(of_place)
-                      if (share := (wanted & has).bit_count() / len(words)) >= _WORDS]  # fmt: skip
+            wanted, count = sum([bits[w] for w in words if w in bits]), len(words)
+            # Where too few of them stand in all the others together, none of these has enough.
+            if wanted.bit_count() / count >= _WORDS:
+                found += [Detour(bridge, apart[place], share, by_words=True) for place, has in enumerate(of_place)
+                          if (share := (wanted & has).bit_count() / count) >= _WORDS]  # fmt: skip
     return found
 
 

@@ -19,11 +19,15 @@ from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
 from hotset.memory.session import As, opened
 from hotset.memory.tiers import Hot, promote, read_texts
+from hotset.memory.turns import Turns
 
 log = logging.getLogger(__name__)
 
 #: Rows of one transaction of `remember_many`.
 _CHUNK = 500
+#: So many searches ask Postgres at once: a process, which computes a third of a search's time, can do no more of them.
+#: And no more than a client's pool keeps connections: others are closed after a search that they doubled the cost of.
+_SEARCHES = 4
 
 
 @contextmanager
@@ -50,6 +54,7 @@ class MemoryRoom:
         self.hot = Hot(cache)
         self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
         self._sizes = searching.Sizes()
+        self._turns = Turns(_SEARCHES)
         self._chunking = chunking
 
     @_packages_needed()
@@ -78,7 +83,7 @@ class MemoryRoom:
         words, first = searching.doubtful(wanted.query)
         # Outside of any transaction: the encoder takes its time, and connections are few.
         meaning, prop = self.embedder.embed([wanted.query])
-        with opened(self.engine, who, plans_kept=True) as session:
+        with self._turns.turn(), opened(self.engine, who, plans_kept=True) as session:
             here = searching.known(session, wanted, words, first) if words else frozenset()
             question = searching.understood(wanted, here)
             found = dict(searching.find(session, wanted, question, (meaning[0], prop[0]), self._sizes))
@@ -170,7 +175,7 @@ class MemoryRoom:
             if again := self.hot.used_again(cold):
                 promote(self.engine, who, again)
             if idle:
-                with opened(self.engine, who) as session:
+                with self._turns.turn(), opened(self.engine, who) as session:
                     session.execute("used", {"ids": list(idle)})
         except Exception as e:
             log.info("Use of %d memories was not noted: %s", len(answers), type(e).__name__)

@@ -5,7 +5,7 @@ Every statement on these tables goes through here; row-level security does the r
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -50,18 +50,7 @@ class Session:
 
     def fetch(self, name: str, parameters: Mapping[str, Any]) -> list[Any]:
         """As `rows`, but past SQLAlchemy and in binary form, at half the cost for the client: named tuples."""
-        driver = self.connection.connection.driver_connection
-        assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine's driver is psycopg
-        try:
-            return driver.cursor(binary=True, row_factory=namedtuple_row).execute(sql(name), parameters).fetchall()
-        except psycopg.Error as e:
-            # As SQLAlchemy would say it, for who maps errors.
-            if driver.closed:
-                self.connection.invalidate(e)
-            raise DBAPIError.instance(
-                sql(name), None, e, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed,
-                dialect=self.connection.dialect,
-            ) from e  # fmt: skip
+        return _fetched(self.connection, sql(name), parameters)
 
     def execute(self, name: str, parameters: Mapping[str, Any]) -> int:
         return self.connection.exec_driver_sql(sql(name), dict(parameters)).rowcount
@@ -99,23 +88,46 @@ def opened(engine: Engine, who: As, *, plans_kept: bool = False) -> Iterator[Ses
 
 
 _BECOME = (
-    "SELECT set_config('hotset.tenant', %s, true), set_config('hotset.agent', %s, true), set_config('role', %s, true)"
+    "SELECT set_config('hotset.tenant', %s, true) AS tenant, set_config('hotset.agent', %s, true) AS agent,"
+    " set_config('role', %s, true) AS role"
 )
-_PLANS_KEPT = ", set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true)"
+_PLANS_KEPT = (
+    ", set_config('plan_cache_mode', 'force_generic_plan', true) AS plans,"
+    " set_config('enable_seqscan', 'off', true) AS tables"
+)
 
 
 def _become(connection: Connection, who: As, asked: str) -> None:
     """Until the end of the transaction: a connection that goes back to the pool is nobody's again."""
-    driver = connection.connection.driver_connection
-    if isinstance(driver, psycopg.Connection) and vectors.understand not in connection.info:
-        vectors.understand(driver)
+    if vectors.understand not in connection.info:
+        vectors.understand(_driver(connection))
         connection.info[vectors.understand] = True
     try:
-        connection.exec_driver_sql(asked, (who.tenant, who.agent, ROLE))
+        _fetched(connection, asked, (who.tenant, who.agent, ROLE))
     except DBAPIError as e:
         if not isinstance(e.orig, psycopg.errors.InvalidParameterValue):
             raise
         raise MemoryNotSetUp(f"Memory is not set up in this Postgres: it has no role {ROLE}.") from e
+
+
+def _fetched(connection: Connection, statement: str, parameters: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+    driver = _driver(connection)
+    try:
+        return driver.cursor(binary=True, row_factory=namedtuple_row).execute(statement, parameters).fetchall()
+    except psycopg.Error as e:
+        # As SQLAlchemy would say it, for who maps errors.
+        if driver.closed:
+            connection.invalidate(e)
+        raise DBAPIError.instance(
+            statement, None, e, psycopg.Error, hide_parameters=True, connection_invalidated=driver.closed,
+            dialect=connection.dialect,
+        ) from e  # fmt: skip
+
+
+def _driver(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, psycopg.Connection)  # noqa: S101 - the engine's driver is psycopg
+    return driver
 
 
 def _our_error(error: DBAPIError, who: As) -> HotsetError | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import psycopg
 import pytest
-from sqlalchemy import Row
+from sqlalchemy import Row, event
 
 from hotset import Client
 from hotset.errors import StoreUnavailable
@@ -85,6 +87,23 @@ def test_where_many_fit_every_search_uses_the_index(
             own.exec_driver_sql("SELECT pg_stat_force_next_flush()")
         scans = "SELECT idx_scan FROM pg_stat_all_indexes WHERE indexrelname = 'memories_vectors'"
         assert connection.execute(scans).fetchall()[0][0] >= 12
+
+
+def test_searches_that_come_at_once_open_no_connection_that_the_pool_does_not_keep(client: Client) -> None:
+    """One beyond these is made for a search and closed after it."""
+    memory, opened_by_pool, many = client.memory("project:own"), [], 24
+    memory.remember_many(f"Order {i} of Initech is paid." for i in range(40))
+    memory.search("Is order 7 of Initech paid?")
+    event.listen(client.engine, "connect", lambda *made: opened_by_pool.append(made))
+    together = threading.Barrier(many)
+
+    def search(number: int) -> int:
+        together.wait(60)
+        return sum(len(memory.search(f"Is order {number} of Initech paid?")) for _ in range(4))
+
+    with ThreadPoolExecutor(many) as pool:
+        assert all(pool.map(search, range(many)))
+    assert len(opened_by_pool) < client.engine.pool.size()  # type: ignore[attr-defined]
 
 
 def test_a_connection_that_is_lost_within_a_search_is_told_as_ever(client: Client, database: str) -> None:
