@@ -29,6 +29,8 @@ TABLES = (
     "memory_grants",
     "memory_summaries",
     "memory_sources",
+    "memory_keys",
+    "memory_key_jobs",
 )
 #: `{a}` stands for a table's alias.
 PREDICATES = (

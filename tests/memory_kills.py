@@ -80,7 +80,7 @@ def _lost(client: Client, count: int) -> list[str]:
 
 @contextmanager
 def nest(client: Client, work: str = "tiers") -> Iterator[subprocess.Popen[str]]:
-    """`work`: what those that are born do without end; "tiers" or "summaries"."""
+    """`work`: what those that are born do without end; "tiers", "summaries" or "keys"."""
     names = ("database_url", "cache_url", "broker_url")
     urls = {f"HOTSET_{name.upper()}": getattr(client.settings, name).get_secret_value() for name in names}
     command = [sys.executable, __file__, client.tenant, work]
@@ -124,12 +124,14 @@ def _work(tenant: str, work: str) -> None:
         while True:
             if work == "summaries":
                 client.summarise()
+            elif work == "keys":
+                client.extract_keys()
             else:
                 random.choice((client.consolidate, client.demote, client.memory_restore))()
 
 
 def _main(tenant: str, work: str) -> None:
-    from hotset.memory import room, summaries, upkeep  # noqa: F401 - so that no child has to import them
+    from hotset.memory import extraction, room, summaries, upkeep  # noqa: F401 - so that no child has to import them
 
     for _ in sys.stdin:
         pid = os.fork()

@@ -31,10 +31,15 @@ def tell(memory: Scope, day: int, count: int, mark: str = "") -> list[UUID]:
 
 def claimed(client: Client) -> list[Attempt]:
     """All summaries' jobs that wait, now running here."""
+    return claimed_of(client, AGENT)
+
+
+def claimed_of(client: Client, agent: str) -> list[Attempt]:
+    """All jobs of an agent that wait, now running here."""
     store = JobStore(client.engine)
     with client.engine.connect() as connection:
         query = "SELECT id FROM jobs WHERE agent = %s AND state = 'queued' ORDER BY id"
-        ids = list(connection.exec_driver_sql(query, (AGENT,)).scalars())
+        ids = list(connection.exec_driver_sql(query, (agent,)).scalars())
     found = [store.claim(i, worker="by hand", lease_s=600) for i in ids]
     return [attempt for attempt in found if attempt is not None]
 

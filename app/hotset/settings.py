@@ -129,6 +129,9 @@ class Settings:
     keep_memory_days: _Kept = 7
     #: Workers have the light tier summarise closed days, weeks and months of memories, by low-priority jobs.
     memory_summaries: bool = False
+    #: Who finds subject and property of statements: `rules`, or `model`: workers ask the light tier as well, by
+    #: low-priority jobs of up to twenty statements.
+    memory_keys: Literal["rules", "model"] = "rules"
     #: Handled messages and dead letters are deleted after so many days, keys of sent messages too; 0: never.
     keep_messages_days: _Kept = 7
     #: Bytes of JSON that a message may have.

@@ -50,6 +50,8 @@ def test_a_day_with_what_agents_remember(hotset: Hotset, stack: Stack) -> None:
 
     with stack.client() as client:
         assert client.demote() == 2
+        assert client.extract_keys() == 1
+    assert "project:shop: 2 keys asked" in hotset("memory", "stats").stdout
     stats = said("stats")
     assert [s["entries"] for s in stats["segments"]] == [2]
     assert "1 segments, 2 texts" in hotset("memory", "stats").stdout
@@ -69,7 +71,7 @@ def test_a_day_with_what_agents_remember(hotset: Hotset, stack: Stack) -> None:
         assert hotset("memory", *words).returncode == 2
 
     erased = json.loads(hotset("erase", "--tenant", "default", "--yes", "--json").stdout)
-    assert erased["memories"] == 1 and said("stats") == {"memories": [], "segments": [], "summaries": []}
+    assert erased["memories"] == 1 and said("stats") == {"memories": [], "segments": [], "summaries": [], "keys": []}
     actions = [a["action"] for a in json.loads(hotset("audit", "list", "--json").stdout)]
     assert {"memory-forgotten", "memory-demoted", "memory-drill", "memory-restored", "memory-erased"} <= {*actions}
     assert "refund" not in hotset("audit", "list", "--json").stdout

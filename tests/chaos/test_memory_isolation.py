@@ -7,6 +7,7 @@ import os
 
 from sqlalchemy import Engine
 
+import memory_keys
 from hotset import Client
 from hotset.memory import As
 from hotset.settings import load_settings
@@ -28,6 +29,9 @@ def test_ten_thousand_statements(engine: Engine, database: str, cache_url: str, 
         client.summarise()
         finish(client, claimed(client)[:1])
         client.summarise()
+        client.extract_keys()
+        memory_keys.finish(client, memory_keys.claimed(client), lambda number, _: f"{number} | {MARK} | {MARK}")
+        client.extract_keys()
         client.handoff(from_=f"{MARK}-a", to=f"{MARK}-b", scope=f"project:{MARK}", summary=f"{MARK} summary")
         before = client.memory_stats()
         seen = foreign_rows(engine, (As("intruder"), As("acme", agent="stranger"), As("acme' OR true --")), ATTACKS)

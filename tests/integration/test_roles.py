@@ -228,6 +228,9 @@ def test_what_agents_remember_with_these_roles(
     with psycopg.connect(addresses["hotset_client"], autocommit=True) as other:
         job = "SELECT prompt || body_hash::text FROM jobs WHERE agent = 'memory-summariser'"
         assert other.execute(job).fetchone() == ("\\x",), "erased by who may not erase jobs"
+    assert client.extract_keys() == 1
+    eventually(lambda: bool(client.extract_keys()), within_s=30, message=served.log)
+    assert [k["state"] for k in client.memory_stats()["keys"]] == ["left"], "what a simulated model says is no key"
     assert memory.forget(told[0]) == 2
     gone = json.loads(hotset(addresses["hotset_operator"], "erase", "--tenant", "default", "--yes", "--json")[1])
     assert gone["memories"] == 5 and memory.search("How long is Acme's refund window?") == []

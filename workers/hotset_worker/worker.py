@@ -176,6 +176,7 @@ class GpuWorker:
                 store=store,
                 intake=self.tools.intake,
                 summaries=settings.memory_summaries,
+                keys=settings.memory_keys == "model",
             ),
             "hotset-memory",
         )

@@ -42,6 +42,10 @@ def bench(
     templates: Annotated[
         str | None, typer.Option(help="memory: held_out, unseen, development, second to sixth, or a file of yours.")
     ] = None,
+    model_server: Annotated[
+        str | None, typer.Option(help="memory, extraction: an Ollama server that is asked for keys, too.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Which model of it.")] = None,
     fault: Annotated[
         list[int] | None, typer.Option(help="faults: only this one; may be given again.", show_default=False)
     ] = None,
@@ -89,6 +93,8 @@ def bench(
         "rows": rows,
         "templates": templates,
         "parts": part or None,
+        "model_server": model_server,
+        "model": model,
         "fault": fault or None,
         "quick": quick or None,
     }

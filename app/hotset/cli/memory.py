@@ -185,7 +185,7 @@ def forget(
 
 
 def stats(tenant: OneTenant = None, as_json: AsJson = False) -> None:
-    """Count memories by scope, tier and ring, the segments that hold the cold ones, and summaries.
+    """Count memories by scope, tier and ring, the segments that hold the cold ones, summaries, and models' keys.
 
     \b
     Example:  hotset memory stats
@@ -209,6 +209,9 @@ def stats(tenant: OneTenant = None, as_json: AsJson = False) -> None:
         typer.echo(
             f"{s['scope']}: {s['summaries']} summaries of a {s['kind']} {s['state']}{why}, {s['memories']} episodes"
         )
+    for k in found["keys"]:
+        why = f" ({k['reason']})" if k["reason"] else f" (by {k['found_by']})" if k["found_by"] else ""
+        typer.echo(f"{k['scope']}: {k['keys']} keys {k['state']}{why}")
 
 
 def restore(

@@ -320,6 +320,8 @@ class AsyncClient:
     consolidate = _awaited(Client.consolidate)
     demote = _awaited(Client.demote)
     summarise = _awaited(Client.summarise)
+    extract_keys = _awaited(Client.extract_keys)
+    undo_keys = _awaited(Client.undo_keys)
     memory_stats = _awaited(Client.memory_stats)
     memory_check = _awaited(Client.memory_check)
     memory_restore = _awaited(Client.memory_restore)

@@ -259,8 +259,8 @@ class Remembering:
         return self._memory_room().handoffs(self._as(), to)
 
     def memory_stats(self) -> dict[str, list[dict[str, Any]]]:
-        """Counts by scope, tier and ring, the segments of cold memories, and summaries by scope, kind and state, with
-        the reason of those that were left."""
+        """Counts by scope, tier and ring, the segments of cold memories, summaries by scope, kind and state, and keys
+        that models were asked for by scope and state, with the reason of those that were left."""
         return self._memory_room().stats(self._as())
 
     def memory_check(self) -> list[Drill]:
@@ -296,6 +296,23 @@ class Remembering:
         room = self._memory_room()
         tools = summaries.Summariser(self._store, self._intake, room.embedder)
         return summaries.collect(tools, self._as()) + summaries.ask(tools, self._as())
+
+    def extract_keys(self) -> int:
+        """What a worker does every minute, at once: keep the keys (subject and property) that jobs have answered, and
+        submit a job for each scope with statements that no model was asked about, whatever the setting `memory_keys`
+        says; how many answers were read and jobs submitted. See `hotset.memory.extraction`."""
+        from hotset.memory import extraction
+
+        tools = extraction.Keyer(self._store, self._intake)
+        return extraction.collect(tools, self._as()) + extraction.ask(tools, self._as())
+
+    def undo_keys(self, scope: str | None = None) -> int:
+        """Everything is as if no model had been asked for keys of this scope, or of any; of how many statements one
+        was. Workers ask again if `memory_keys` is `model`."""
+        from hotset.memory import extraction
+
+        chosen = None if scope is None else parse_scope(scope)
+        return extraction.undo(self._memory_room().engine, self._as(), chosen)
 
     def recall(self, agent: str, prompt: str, k: int, scopes: Sequence[str] = ()) -> str:
         """The prompt with what is remembered of its matter before it: from the agent's own scope and the tenant's, or

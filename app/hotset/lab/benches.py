@@ -117,7 +117,7 @@ BENCHES: Mapping[str, Bench] = {
         (),
         runs=1,
         jobs=5,
-        options=("rows", "templates", "parts"),
+        options=("rows", "templates", "parts", "model_server", "model"),
     ),
     "faults": Bench(
         "killed, cut off, flushed, stopped: is any job lost, is anything done twice, how soon does it go on?",

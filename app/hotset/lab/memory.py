@@ -23,19 +23,21 @@ from hotset.embedder import shared_embedder
 from hotset.errors import UnknownMemory, UsageError
 from hotset.lab.figures import Run, spread
 from hotset.lab.memory_chunks import chunkings
-from hotset.lab.memory_keys import extraction
+from hotset.lab.memory_keys import by_model, extraction
+from hotset.lab.memory_oracle import ORACLES, apply, keys_of
 from hotset.lab.memory_size import fidelities, speeds
 from hotset.lab.memory_summaries import measure_summaries
 from hotset.lab.memory_world import SLICES, Question, World, make_world, read_templates
 from hotset.lab.stage import Addresses, Stage
 from hotset.memory.session import As, opened
 from hotset.memory.words import content
+from hotset.models.ollama import OllamaServer
 from hotset.settings import Settings
 
 _K = 5
 #: 95 % of a normal distribution.
 _Z = 1.96
-PARTS = ("accuracy", "chunks", "extraction", "summaries", "tiers", "isolation", "fidelity", "speed")
+PARTS = ("accuracy", "chunks", "extraction", "keys", "summaries", "tiers", "isolation", "fidelity", "speed")
 
 
 def measure(
@@ -47,13 +49,19 @@ def measure(
     rows: int = 10_000,
     templates: str = "held_out",
     parts: Sequence[str] = PARTS,
+    model_server: str | None = None,
+    model: str | None = None,
 ) -> Iterator[Run]:
-    """`jobs`: worlds of 300 to 400 questions. `rows`: memories for fidelity and speed. Every run has other seeds."""
+    """`jobs`: worlds of 300 to 400 questions. `rows`: memories for fidelity and speed. `model_server`, `model`: an
+    address, and who is asked for keys there, beside the rules. Every run has other seeds."""
+    if (model_server is None) != (model is None):
+        raise UsageError("A model server and a model belong together.", remedy="Give both --model-server and --model.")
     if unknown := set(parts) - set(PARTS):
         raise UsageError(f"memory has no part {sorted(unknown)[0]!r}.", remedy=f"It has {', '.join(PARTS)}.")
     found = read_templates(templates)
     for run in range(runs):
-        yield _measure_once(stage.fresh(), found, range(run * jobs, (run + 1) * jobs), rows, parts, progress)
+        seeds = range(run * jobs, (run + 1) * jobs)
+        yield _measure_once(stage.fresh(), found, seeds, rows, parts, progress, (model_server, model))
 
 
 def wilson_lower(hits: int, n: int) -> float:
@@ -73,6 +81,7 @@ def _measure_once(
     rows: int,
     parts: Sequence[str],
     progress: Callable[[str], None],
+    asked: tuple[str | None, str | None],
 ) -> Run:
     settings = addresses.settings()
     with Client(settings=settings, tenant="bench") as client:
@@ -80,8 +89,12 @@ def _measure_once(
         worlds = [make_world(templates, seed) for seed in seeds]
         if "extraction" in parts:
             arms["keys by rules"] = extraction(worlds)
-        if {"accuracy", "tiers", "isolation"} & set(parts):
+            if asked[0] and asked[1]:
+                with OllamaServer(asked[0]) as server:
+                    arms[f"keys by {asked[1]}"] = by_model(worlds, server, asked[1], progress)
+        if {"accuracy", "keys", "tiers", "isolation"} & set(parts):
             tally = _Tally()
+            keyed = {name: _Tally() for name in ("rules alone", *ORACLES)}
             for i, world in enumerate(worlds):
                 size = f"{len(world.sentences)} sentences, {len(world.questions)} questions"
                 progress(f"world {i + 1} of {len(worlds)}: {size}")
@@ -90,6 +103,10 @@ def _measure_once(
                 if "accuracy" in parts:
                     _closed(memory, world, told, tally)
                     _ask(memory, world, told, tally)
+                if "keys" in parts:
+                    _ask_with_keys(client, memory, world, told, keyed, seeds[i], progress)
+            if "keys" in parts:
+                arms |= {name: _beside_keys(one) for name, one in keyed.items()}
             if "accuracy" in parts:
                 progress("baselines")
                 arms |= tally.arms() | _baselines(worlds)
@@ -177,6 +194,34 @@ def _ask(memory: Scope, world: World, ids: dict[UUID, int], tally: _Tally) -> No
         found = memory.search(question.text, _K, as_of=question.as_of)
         tally.search_ms.append(1000 * (time.perf_counter() - start))
         tally.count(question, [ids[m.id] for m in found])
+
+
+def _ask_with_keys(
+    client: Client,
+    memory: Scope,
+    world: World,
+    ids: dict[UUID, int],
+    tallies: dict[str, _Tally],
+    seed: int,
+    progress: Callable[[str], None],
+) -> None:
+    """The same questions with one oracle's keys after the other's."""
+    by_number = {i: memory_id for memory_id, i in ids.items()}
+    for name, tally in tallies.items():
+        progress(name)
+        if name in ORACLES:
+            keys = keys_of(world, ORACLES[name], seed)
+            apply(client, memory.scope, {by_number[i]: key for i, key in keys.items()})
+        _ask(memory, world, ids, tally)
+        client.undo_keys(memory.scope)
+
+
+def _beside_keys(tally: _Tally) -> dict[str, float]:
+    arms = tally.arms()
+    keep = ("recall_at_5", "recall_at_5_lower", "n", "current_first", "current_first_lower", "first_is_wanted",
+            "abstention_balanced")  # fmt: skip
+    slices = {name: arms[f"slice {name}"]["recall_at_5"] for name in SLICES if f"slice {name}" in arms}
+    return {**{f: arms["hotset"][f] for f in keep}, **slices}
 
 
 def _closed(memory: Scope, world: World, ids: dict[UUID, int], tally: _Tally) -> None:

@@ -126,7 +126,7 @@ _NOUN_OF = re.compile(
 #: What is looked at of a text: the cost of expressions on a text of any shape stays small.
 _MOST_SENTENCES, _MOST_SENTENCE = 5, 400
 #: Say of a property nothing that belongs to it.
-_DRESS = frozenset(
+DRESS = frozenset(
     """new current latest old former previous present actual updated revised final next own main""".split()
 )
 
@@ -154,6 +154,10 @@ class Statement:
     def key(self) -> str | None:
         return " ".join(sorted(self.attribute))[:200] or None
 
+    @property
+    def fact(self) -> bool:
+        return fact(self.subject, self.key)
+
 
 @lru_cache(4096)
 def read(text: str) -> Statement:
@@ -171,6 +175,11 @@ def kinds(text: str) -> frozenset[str]:
         found |= {_CLASS_OF[word]} if word in _CLASS_OF else set()
         found |= _CLASSES_OF_NOUN.get(stem(word), set())
     return frozenset(found)
+
+
+def fact(subject: str | None, attribute: str | None) -> bool:
+    """Whether that is a whole key: a verb that says of anything that it is, or has one of several, is no property."""
+    return bool(subject and attribute and frozenset(attribute.split()).isdisjoint(("verb:be", "verb:many")))
 
 
 @lru_cache(4096)
@@ -247,7 +256,7 @@ def _subject(low: list[str], verb: int | None, own: frozenset[str]) -> tuple[fro
     before = low[:verb] if verb is not None else low[:4]
     after = low[verb:] if verb is not None else low[4:]
     named = frozenset(w for w in before if w in own)
-    nouns = frozenset(stem(w) for w in before if w not in own and w not in FUNCTION_WORDS and w not in _DRESS)
+    nouns = frozenset(stem(w) for w in before if w not in own and w not in FUNCTION_WORDS and w not in DRESS)
     kind = _property(after)
     acted = _acted_on(after, own)
     if acted and (not named or (kind == "verb:lead" and _direct(after, own))):
@@ -286,7 +295,7 @@ def _acted_on(after: list[str], own: frozenset[str]) -> tuple[frozenset[str], fr
                 return late, frozenset()
     if not topic:
         return None
-    skip = FUNCTION_WORDS | _DRESS | _CLASS_OF.keys() | _CHANGING | _MANY
+    skip = FUNCTION_WORDS | DRESS | _CLASS_OF.keys() | _CHANGING | _MANY
     return topic, frozenset(stem(w) for w in objects if w not in own and w not in skip)
 
 
@@ -302,9 +311,9 @@ def _had(after: list[str], own: frozenset[str]) -> frozenset[str]:
         if word in FUNCTION_WORDS or word in own or any(c.isdigit() for c in word):
             # Without a preposition, or a word that says that it is another one, the noun is the value.
             said = word in ("of", "at", "on", "in") or "new" in rest[:2]
-            return frozenset(stem(w) for w in found if w not in _DRESS) if said else frozenset()
+            return frozenset(stem(w) for w in found if w not in DRESS) if said else frozenset()
         found.append(word)
-    return frozenset(stem(w) for w in found if w not in _DRESS) if "new" in rest[:2] else frozenset()
+    return frozenset(stem(w) for w in found if w not in DRESS) if "new" in rest[:2] else frozenset()
 
 
 def _changed(after: list[str], own: frozenset[str]) -> frozenset[str]:
@@ -313,7 +322,7 @@ def _changed(after: list[str], own: frozenset[str]) -> frozenset[str]:
     if at is None or after[at + 1 : at + 2] not in (["his"], ["her"], ["its"], ["their"], ["the"], ["our"], ["my"]):
         return frozenset()
     found = list(takewhile(lambda w: w not in FUNCTION_WORDS and w not in own, after[at + 2 :]))
-    return frozenset(stem(w) for w in found[:4] if w not in _DRESS)
+    return frozenset(stem(w) for w in found[:4] if w not in DRESS)
 
 
 def _property(after: list[str]) -> str | None:
@@ -329,7 +338,7 @@ def _property(after: list[str]) -> str | None:
             return "verb:" + _CLASS_OF[word]
         if word in _MANY and word not in _AUX:
             return "verb:many"
-        if word in _BE or word in _AUX or word in FUNCTION_WORDS or word in _DRESS:
+        if word in _BE or word in _AUX or word in FUNCTION_WORDS or word in DRESS:
             continue
         break
     return "verb:be" if after else None
@@ -343,7 +352,7 @@ def _nouns(phrase: str) -> frozenset[str]:
             break
         if found and _is_verb(word):
             break
-        if word not in _DRESS:
+        if word not in DRESS:
             found.append(word)
     return frozenset(map(stem, found))
 

@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder
 from hotset.errors import SegmentDamaged
+from hotset.memory import keyrows
 from hotset.memory.links import drop_all, drop_summaries, there
 from hotset.memory.segments import unpack
 from hotset.memory.session import As, Session, opened
@@ -31,13 +32,17 @@ def forget(
     """Those that were there, with the other parts of their texts, and all summaries that they are in (unless those are
     to stay). Inside one transaction: segments are written anew, then rows go. Raises redis.RedisError before anything
     commits when the caches cannot be cleared."""
+    if keys := keyrows.there(session):
+        keyrows.lock(session)
     scopes = [row.scope for row in session.rows("scopes_of", {"tenant": session.who.tenant})]
     rows = session.rows("get", {"tenant": session.who.tenant, "ids": list(ids), "scopes": scopes})
     if not rows:
         return []
     if not keep_summaries and there(session):
         rows += drop_summaries(session, [row.id for row in rows])
-    texts = [text for text, _ in read_texts(session, Hot(None), rows).values()]
+    texts = {memory: text for memory, (text, _) in read_texts(session, Hot(None), rows).items()}
+    if keys:
+        keyrows.drop(session, texts, {row.scope for row in rows})
     by_segment: dict[UUID, list[UUID]] = defaultdict(list)
     for row in rows:
         if row.segment is not None:
@@ -47,7 +52,7 @@ def forget(
     found = [row.id for row in rows]
     session.rows("forget", {"tenant": session.who.tenant, "ids": found})
     session.audit("memory-forgotten", json.dumps({"ids": [str(i) for i in found], "reason": reason}))
-    _clear_caches(hot, embedder, found, texts)
+    _clear_caches(hot, embedder, found, list(texts.values()))
     return found
 
 
@@ -58,17 +63,25 @@ def erase_all(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder, reaso
     done = 0
     with opened(engine, who) as session:
         # First, so that no worker keeps an answer any more.
-        if there(session):
-            drop_all(session)
+        _drop_asked(session)
     while (gone := undisturbed(lambda: _erase_some(engine, who, hot, embedder))) is not None:
         done += gone
     with opened(engine, who) as session:
-        if there(session):
-            drop_all(session)
+        _drop_asked(session)
         scopes = session.execute("erase_scopes", {"tenant": who.tenant})
         if done or scopes:
             session.audit("memory-erased", json.dumps({"memories": done, "scopes": scopes, "reason": reason}))
     return done
+
+
+def _drop_asked(session: Session) -> None:
+    """What models were asked for, with its jobs."""
+    if keyrows.there(session):
+        keyrows.lock(session)
+        # Keys themselves go with their memories.
+        keyrows.end_jobs(session, None, "the tenant is erased")
+    if there(session):
+        drop_all(session)
 
 
 def _erase_some(engine: Engine, who: As, hot: Hot, embedder: CachedEmbedder) -> int | None:

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from hotset.memory.asking import erase_job
 from hotset.memory.session import Session
 
 _BATCH = 500
@@ -16,7 +17,7 @@ _BATCH = 500
 
 def there(session: Session) -> bool:
     """Whether the tables know of summaries; older ones do not until `hotset migrate`."""
-    return bool(session.rows("summaries_there", {})[0].there)
+    return bool(session.rows("there", {"table": "memory_summaries"})[0].there)
 
 
 def sources(session: Session, rows: Collection[Row[Any]]) -> dict[UUID, tuple[UUID, ...]]:
@@ -59,8 +60,3 @@ def drop_all(session: Session) -> int:
             erase_job(session, row.job, "the tenant is erased")
         done += session.execute("summaries_drop", {"tenant": tenant, "ids": [row.id for row in rows]})
     return done
-
-
-def erase_job(session: Session, job: UUID, reason: str) -> None:
-    """What a summary's job was told and answered goes, and its run ends if there is one."""
-    session.rows("summary_erase_job", {"job": job, "actor": session.who.actor, "reason": reason})

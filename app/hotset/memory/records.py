@@ -47,6 +47,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memory:
     """One memory as it is found. `tier`: where its text came from. `valid_to` None: still true, as far as is known.
+    `key_by`: who found subject and attribute: "rules", or "model" where rules found no whole key.
     `sources`: of a summary, the memories that it is made of, as far as they are still there (`source["memories"]` says
     how many there were)."""
 
@@ -68,6 +69,7 @@ class Memory:
     importance: float
     pinned: bool
     sources: tuple[UUID, ...] = ()
+    key_by: str = "rules"
 
     def as_dict(self, fields: tuple[str, ...] | None = None) -> dict[str, Any]:
         """All of it, or these fields in this order."""

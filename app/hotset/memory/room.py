@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.errors import EmbedderMissing, InvalidMemory, Unavailable, UnknownMemory
-from hotset.memory import links, searching, sharing, writing
+from hotset.memory import keyrows, links, searching, sharing, writing
 from hotset.memory.chunks import Chunking
 from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
@@ -91,11 +91,12 @@ class MemoryRoom:
             by_id = {row.id: row for row in rows}
             texts = read_texts(session, self.hot, rows) if wanted.texts else {}
             made_of = links.sources(session, rows)
-        answers = [
-            searching.memory_of(by_id[i], score, *texts.get(i, ("", by_id[i].state)), sources=made_of)
-            for i, score in found.items()
-            if i in by_id
-        ]
+            answers = [
+                searching.memory_of(by_id[i], score, *texts.get(i, ("", by_id[i].state)), sources=made_of)
+                for i, score in found.items()
+                if i in by_id
+            ]
+            answers = keyrows.shown(session, answers)
         self._used(who, answers, [row.id for row in rows if row.idle])
         return answers
 
@@ -106,7 +107,8 @@ class MemoryRoom:
             if not rows:
                 raise UnknownMemory(memory_id)
             texts = read_texts(session, self.hot, rows)
-            return searching.memory_of(rows[0], 1.0, *texts[rows[0].id], sources=links.sources(session, rows))
+            found = searching.memory_of(rows[0], 1.0, *texts[rows[0].id], sources=links.sources(session, rows))
+            return keyrows.shown(session, [found])[0]
 
     def history(self, who: As, scopes: tuple[str, ...], about: str | UUID) -> list[Memory]:
         """What was said of a topic (or of what this memory says), in the order in which it was true."""
@@ -121,7 +123,8 @@ class MemoryRoom:
                 raise UnknownMemory(about)
             texts = read_texts(session, self.hot, rows)
             made_of = links.sources(session, rows)
-            return [searching.memory_of(row, 1.0, *texts[row.id], sources=made_of) for row in rows]
+            found = [searching.memory_of(row, 1.0, *texts[row.id], sources=made_of) for row in rows]
+            return keyrows.shown(session, found)
 
     def forget(self, who: As, ids: Sequence[UUID], *, reason: str = "forgotten by its owner") -> int:
         """How many rows went. Raises UnknownMemory when none of them is there, Unavailable when a cache is away."""
@@ -139,7 +142,8 @@ class MemoryRoom:
             return erase_all(self.engine, who, self.hot, self.embedder, reason)
 
     def stats(self, who: As) -> dict[str, list[dict[str, Any]]]:
-        """Counts by scope, tier and ring; segments by scope; summaries by scope, kind and state."""
+        """Counts by scope, tier and ring; segments by scope; summaries by scope, kind and state; a model's keys by
+        scope and state."""
         with opened(self.engine, who) as session:
             asked = {"tenant": who.tenant}
             return {
@@ -147,6 +151,9 @@ class MemoryRoom:
                 "segments": [dict(row._mapping) for row in session.rows("stats_segments", asked)],
                 "summaries": [dict(row._mapping) for row in session.rows("stats_summaries", asked)]
                 if links.there(session)
+                else [],
+                "keys": [dict(row._mapping) for row in session.rows("stats_keys", asked)]
+                if keyrows.there(session)
                 else [],
             }
 

@@ -148,7 +148,7 @@ def _our_error(error: DBAPIError, who: As) -> HotsetError | None:
 
 
 #: Parts of statements, which stand in others as a comment of their name.
-_PARTS = ("fits", "ranked")
+_PARTS = ("fits", "ranked", "fact")
 
 
 @cache

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from hotset.embedder import ENCODER, CachedEmbedder
 from hotset.errors import SegmentDamaged
-from hotset.memory import links, tiers
+from hotset.memory import keyrows, links, tiers
 from hotset.memory.facts import read
 from hotset.memory.forgetting import forget
 from hotset.memory.segments import unpack
@@ -189,7 +189,7 @@ def _merge_batch(session: Session) -> int:
     """Chains of one text are merged pair by pair: a row that went with the batch is left to the next."""
     touched: set[UUID] = set()
     merged = 0
-    summaries = links.there(session)
+    summaries, keys = links.there(session), keyrows.there(session)
     for row in session.rows("duplicates", {"tenant": session.who.tenant, "limit": _BATCH}):
         if row.older in touched or row.newer in touched:
             continue
@@ -201,6 +201,8 @@ def _merge_batch(session: Session) -> int:
         if summaries:
             # What was made of the newer goes with the older from now on.
             session.execute("merge_links", {"tenant": session.who.tenant, "older": row.older, "newer": row.newer})
+        if keys:
+            session.execute("keys_merge", {"tenant": session.who.tenant, "older": row.older, "newer": row.newer})
         session.execute("merge", {"tenant": session.who.tenant, "older": row.older, "newer": row.newer})
         merged += 1
     return merged

@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+import memory_keys
 from hotset import Client
 from hotset.client.memory import Scope
 from hotset.errors import MemoryForbidden, UnknownMemory
@@ -20,7 +21,8 @@ INTRUDERS = (As("intruder"), As("acme' OR true --"), As("acme", agent="stranger"
 
 
 def fill(client: Client) -> None:
-    """Two scopes of the tenant with warm and cold memories and their summaries, a grant to somebody else, a handoff."""
+    """Two scopes of the tenant with warm and cold memories, their summaries and keys, a grant to somebody else, a
+    handoff."""
     for scope in (f"project:{MARK}", f"agent:{MARK}"):
         memory = client.memory(scope)
         memory.remember(f"The code of the {MARK} safe is 1234.", tags=(MARK,))
@@ -30,6 +32,9 @@ def fill(client: Client) -> None:
     assert client.summarise() == 2
     finish(client, claimed(client)[:1])
     assert client.summarise() == 1, "of one the answer is kept, the other one waits"
+    assert client.extract_keys() == 2
+    memory_keys.finish(client, memory_keys.claimed(client)[:1], lambda number, _: f"{number} | {MARK} | {MARK}")
+    assert client.extract_keys() == 1, "of one the answer is kept, the other one waits"
     client.grant(f"project:{MARK}", f"{MARK}-agent")
     client.handoff(from_=f"{MARK}-a", to=f"{MARK}-b", scope=f"project:{MARK}", summary=f"{MARK} summary")
 

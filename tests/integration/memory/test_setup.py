@@ -146,7 +146,7 @@ def day():
             except HotsetError as e:
                 print(e)
         cache = redis.Redis.from_url(client.settings.cache_url.get_secret_value())
-        upkeep = MemoryUpkeep("w", client.engine, cache, 1.0, 7, client._store, client._intake, True)
+        upkeep = MemoryUpkeep("w", client.engine, cache, 1.0, 7, client._store, client._intake, True, True)
         for _, task in upkeep.tasks() * 2:
             task()
         return client.settings.database_url.get_secret_value()
@@ -180,4 +180,4 @@ def test_the_memorys_tables_go_and_come_back_without_those_of_the_jobs(client: C
     with pytest.raises(MemoryNotSetUp):
         client.memory_stats()
     set_up(url)
-    assert client.memory_stats() == {"memories": [], "segments": [], "summaries": []}
+    assert client.memory_stats() == {"memories": [], "segments": [], "summaries": [], "keys": []}

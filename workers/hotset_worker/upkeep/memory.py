@@ -15,7 +15,8 @@ from sqlalchemy import Engine
 from hotset.agents.intake import Intake
 from hotset.embedder import CachedEmbedder, shared_embedder
 from hotset.errors import EmbedderMissing
-from hotset.memory import As, setup, summaries, upkeep
+from hotset.memory import As, extraction, setup, summaries, upkeep
+from hotset.memory.extraction import GATHER_S, Keyer
 from hotset.memory.summaries import Summariser
 from hotset.memory.tiers import Hot
 from hotset.store import JobStore
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 class MemoryUpkeep:
     """`cold_s`: wall seconds without use until a memory goes cold.
     `keep_days`: for unimportant episodes; 0: for ever.
-    `store`, `intake`: for summaries; `summaries`: whether new ones are asked for.
+    `store`, `intake`: for summaries and keys; `summaries`, `keys`: whether new ones are asked for.
     """
 
     worker: str
@@ -40,6 +41,7 @@ class MemoryUpkeep:
     store: JobStore
     intake: Intake
     summaries: bool
+    keys: bool
     _said: set[str] = field(default_factory=set)
 
     def tasks(self) -> list[tuple[float, Task]]:
@@ -48,6 +50,8 @@ class MemoryUpkeep:
             (60.0, self.consolidate_memories),
             (60.0, self.keep_summaries),
             (3600.0, self.ask_for_summaries),
+            (60.0, self.keep_keys),
+            (60.0, self.ask_for_keys),
             (600.0, self.renew_vectors),
             (600.0, self.demote_memories),
             (3600.0, self.forget_old_memories),
@@ -124,11 +128,29 @@ class MemoryUpkeep:
         """A job for each closed day, week and month of a scope that is due."""
         if not self.summaries:
             return
-        if not self._summariser().served():
+        if not self._summariser().asker.served():
             self._lacks("The setting memory_summaries is on, and the fleet has no queue of the tier light")
             return
         for who in self._tenants():
             summaries.ask(self._summariser(), who)
+
+    def keep_keys(self) -> None:
+        """Subjects and properties that jobs have answered; also when no more are asked for."""
+        for who in self._tenants():
+            extraction.collect(self._keyer(), who)
+
+    def ask_for_keys(self) -> None:
+        """A job for each scope that has statements for one."""
+        if not self.keys:
+            return
+        if not self._keyer().asker.served():
+            self._lacks("The setting memory_keys is model, and the fleet has no queue of the tier light")
+            return
+        for who in self._tenants():
+            extraction.ask(self._keyer(), who, gather_s=GATHER_S)
+
+    def _keyer(self) -> Keyer:
+        return Keyer(self.store, self.intake)
 
     def _summariser(self) -> Summariser:
         return Summariser(self.store, self.intake, CachedEmbedder(shared_embedder(), self.cache))

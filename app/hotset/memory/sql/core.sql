@@ -1,4 +1,2 @@
 -- memories: facts (a topic and a property, in one sentence) join the core ring; the rest stay episodes.
-UPDATE memories SET ring = 'core'
-WHERE tenant = %(tenant)s AND ring = 'episode' AND settled AND single AND subject IS NOT NULL AND attribute IS NOT NULL
-  AND attribute !~ 'verb:(be|many)' AND said_by <> 'assistant'
+UPDATE memories SET ring = 'core' WHERE tenant = %(tenant)s AND ring = 'episode' AND settled AND /*fact*/
