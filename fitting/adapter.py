@@ -53,21 +53,23 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 @dataclass(frozen=True)
 class Property:
-    """`texts`: by role, numbers of sentences. `whole`: it has all roles."""
+    """`texts`: by role, numbers of sentences. `whole`: it has all roles. `word`: what it is called beside its kind, as
+    `owner` of `pet_owner`; empty where it has no name."""
 
     file: str
     kind: str
+    word: str
     texts: dict[str, list[int]]
     whole: bool
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=320)
+    parser.add_argument("--steps", type=int, default=640)
     parser.add_argument("--properties", type=int, default=40, help="properties in a batch")
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--decay", type=float, default=0.05)
-    parser.add_argument("--fills", type=int, default=3, help="sentences made of each template")
+    parser.add_argument("--fills", type=int, default=2, help="sentences made of each template")
     parser.add_argument("--to", type=Path, default=TARGET)
     asked = parser.parse_args()
     texts, properties = read_properties(asked.fills)
@@ -88,7 +90,9 @@ def read_properties(fills: int) -> tuple[list[str], list[Property]]:
     texts: list[str] = []
     found: list[Property] = []
 
-    def add(file: str, kind: str, roles: dict[str, list[str]], values: list[Any], names: list[Any]) -> None:
+    def add(
+        file: str, kind: str, roles: dict[str, list[str]], values: list[Any], names: list[Any], word: str = ""
+    ) -> None:
         made: dict[str, list[int]] = defaultdict(list)
         for role, templates in roles.items():
             for template in templates:
@@ -96,13 +100,14 @@ def read_properties(fills: int) -> tuple[list[str], list[Property]]:
                     new, old = rng.sample(values, 2) if len(values) > 1 else (values[0], "that")
                     made[role].append(len(texts))
                     texts.append(template.format(s=rng.choice(names), v=new, old=old))
-        found.append(Property(file, kind, dict(made), len(roles) > 2))
+        found.append(Property(file, kind, word, dict(made), len(roles) > 2))
 
     for file, source in sources.items():
         known = yaml.safe_load(source.read_text("utf-8")) if isinstance(source, Path) else read_templates(source)
         for fact in known["facts"]:
             roles = {role: fact[role] for role in (STATES, CHANGES, ASKS, ASKS_OTHERWISE)}
-            add(file, fact["of"], roles, fact["values"], known["subjects"][fact["of"]])
+            word = fact["name"].partition("_")[2]
+            add(file, fact["of"], roles, fact["values"], known["subjects"][fact["of"]], word)
         for one in (*known.get("several", ()), *known["assistant"]):
             roles = {STATES: one["say"], ASKS: one["ask"]}
             add(file, one["of"], roles, one["values"], known["subjects"][one["of"]])
@@ -206,24 +211,26 @@ def train(
     rule = optax.adamw(rate, weight_decay=asked.decay)
     state = rule.init(adapter)
 
-    def loss(adapter: Any, first: Any, second: Any, same: Any) -> Any:
+    def loss(adapter: Any, first: Any, second: Any, same: Any, alike: Any) -> Any:
         vectors = jnp.concatenate([encoder.upper(adapter, *first), encoder.upper(adapter, *second)])
         itself = jnp.eye(size, dtype=bool)
         near = jnp.where(itself, -1e9, vectors @ vectors.T / TEMPERATURE)
         # Each that belongs to it against all that do not.
-        rest = jax.scipy.special.logsumexp(jnp.where(same, -1e9, near), 1, keepdims=True)
+        rest = jax.scipy.special.logsumexp(jnp.where(same | alike, -1e9, near), 1, keepdims=True)
         belongs = same & ~itself
         return jnp.where(belongs, jnp.logaddexp(rest, near) - near, 0).sum() / jnp.maximum(belongs.sum(), 1)
 
     @jax.jit
-    def step(adapter: Any, state: Any, first: Any, second: Any, same: Any) -> Any:
-        value, slope = jax.value_and_grad(loss)(adapter, first, second, same)
+    def step(adapter: Any, state: Any, first: Any, second: Any, same: Any, alike: Any) -> Any:
+        value, slope = jax.value_and_grad(loss)(adapter, first, second, same, alike)
         change, state = rule.update(slope, state, adapter)
         return optax.apply_updates(adapter, change), state, value
 
     tell(f"before: {report(encoder, {k: jnp.zeros_like(v) for k, v in adapter.items()}, others)}")
     rng, began = random.Random(9), time.monotonic()
     values: list[float] = []
+    # Owners of pets and owners of houses are no opposites.
+    words = np.array([one.word for one in learned])
     by_kind: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, one in enumerate(learned):
         by_kind[one.file, one.kind].append(number)
@@ -232,7 +239,10 @@ def train(
         order = sorted(range(size), key=lambda i: encoder.lengths[numbers[i]])
         numbers, owner = [numbers[i] for i in order], np.array([owners[i] for i in order])
         first, second = encoder.rows(numbers[:short], SHORT), encoder.rows(numbers[short:], LONG)
-        adapter, state, value = step(adapter, state, first, second, owner[:, None] == owner[None, :])
+        word = words[owner]
+        alike = (word[:, None] == word[None, :]) & (word[:, None] != "")
+        same = owner[:, None] == owner[None, :]
+        adapter, state, value = step(adapter, state, first, second, same, alike & ~same)
         values.append(float(value))
         if count % 80 == 0 or count == asked.steps:
             seconds = time.monotonic() - began

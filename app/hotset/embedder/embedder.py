@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Vectors = np.ndarray[tuple[int, int], np.dtype[np.float32]]
 
 #: Stands beside each stored vector: vectors of two encoders, or by two adapters, cannot be compared.
-ENCODER = "all-MiniLM-L6-v2/fp32+properties-1"
+ENCODER = "all-MiniLM-L6-v2/fp32+properties-2"
 DIMENSIONS = 384
 #: The model was trained on at most so many tokens; the rest of a text does not count.
 MOST_TOKENS = 256

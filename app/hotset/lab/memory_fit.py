@@ -29,7 +29,7 @@ from hotset.memory.words import NO_NAMES, content, names, stem, terms
 
 _CORPUS = Path("fitting/corpus")
 #: The adapter's training left these out, so that vectors of their sentences are as near as those of any others.
-FILES = ("public", "software")
+FILES = ("public", "software", "nature")
 _SEEDS = (0, 1)
 #: As writing compares at most: the nearest in meaning.
 _MOST, _WITNESSES = 60, 80

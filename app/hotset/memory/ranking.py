@@ -31,7 +31,7 @@ _MUCH_WORSE = 9.0
 #: So near in logits, the later of two statements goes first; looked for among the first. And if they are about one
 #: property, as far as their vectors tell (from this cosine on), not so near.
 _AS_WELL, _POSSIBLY_ONE = 1.0, 5
-_AS_WELL_OF_ONE, _ONE_PROPERTY = 8.0, 0.4
+_AS_WELL_OF_ONE, _ONE_PROPERTY = 8.0, 0.3
 #: So probably a question leads over another name that what is said there goes first, and is an answer however little
 #: is said of the question's own names; less probably, but from the second on, it gets the last places. The second is
 #: low: a needless detour costs two places of five that seldom matter, a lacking one the answer.
