@@ -1,12 +1,13 @@
-"""Trains the adapter of hotset's encoder: `python fitting/adapter.py`, about a quarter of an hour on two cores.
+"""Trains the adapter of hotset's encoder: `python fitting/adapter.py`, most of an hour on two cores.
 
 Needs `pip install jax optax` beside `make install`. Writes app/hotset/embedder/adapter.npz. Learned is what brings
 together all that is said of one property, and what asks for it (the facts of corpus/ and of hotset's development
-templates), apart from what is said of others: a supervised contrastive loss (Khosla et al. 2020) in batches that hold
+templates), apart from what is said of others (but for properties of other kinds of subject that are called the same:
+owners of pets and of houses are no opposites): a supervised contrastive loss (Khosla et al. 2020) in batches that hold
 properties of one kind of subject beside each other. The lower half of the encoder stays as it is, the upper gets
 low-rank additions (LoRA, Hu et al. 2021).
 
-Two files are left out. What is said on stderr is how well their sentences are told apart, and `hotset.lab.memory_fit`
+Three files are left out. What is said on stderr is how well their sentences are told apart, and `hotset.lab.memory_fit`
 fits its weights on them, so that these see vectors as good as those of sentences that nobody wrote yet.
 """
 
@@ -229,7 +230,6 @@ def train(
     tell(f"before: {report(encoder, {k: jnp.zeros_like(v) for k, v in adapter.items()}, others)}")
     rng, began = random.Random(9), time.monotonic()
     values: list[float] = []
-    # Owners of pets and owners of houses are no opposites.
     words = np.array([one.word for one in learned])
     by_kind: dict[tuple[str, str], list[int]] = defaultdict(list)
     for number, one in enumerate(learned):
