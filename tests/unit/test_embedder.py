@@ -52,32 +52,31 @@ print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     assert run.stdout.strip() == "0", run.stderr
 
 
-def test_what_many_ask_for_at_once_is_computed_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    embedder, texts = (
-        Embedder(),
-        [f"What does shop {i} charge for {'a very ' * (i % 3)}large parcel?" for i in range(20)],
-    )
-    expected = np.array(embedder.embed(texts))  # more than a few: by itself
-    runs: list[int] = []
-    begun, go_on = threading.Event(), threading.Event()
+def test_what_many_ask_for_at_once_is_computed_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = Embedder(threads=2)
+    texts = [f"What does shop {i} charge for {'a very ' * (i % 3)}large parcel?" for i in range(10)]
+    expected = np.array(embedder.embed(texts))  # more than a few: in no turn
+    runs: list[str] = []
+    both, go_on = threading.Barrier(3), threading.Event()
     run = embedder._run
 
     def slowly(group: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        runs.append(len(group))
-        begun.set()
-        assert go_on.wait(60)
+        runs.extend(group)
+        if not go_on.is_set():
+            both.wait(60)
+            assert go_on.wait(60)
         return run(group)
 
     monkeypatch.setattr(embedder, "_run", slowly)
-    with ThreadPoolExecutor(len(texts) // 2) as pool:
-        first = pool.submit(embedder.embed, texts[:2])
-        assert begun.wait(60)
-        others = [pool.submit(embedder.embed, texts[i : i + 2]) for i in range(2, len(texts), 2)]
-        while len(embedder._together._turns) < len(others):
-            assert not first.done()
+    with ThreadPoolExecutor(len(texts)) as pool:
+        calls = [pool.submit(embedder.embed, [text]) for text in texts]
+        both.wait(60)
+        while len(embedder._turns._waiting) < len(texts) - 2:
+            assert not any(call.done() for call in calls)
+        assert len(runs) == 2, "as many as there are threads"
         go_on.set()
-        got = np.concatenate([np.array(future.result()) for future in (first, *others)], axis=1)
-    assert runs == [2, 16, 2], "who waits is taken along, as many as a batch has room for"
+        got = np.concatenate([np.array(call.result(60)) for call in calls], axis=1)
+    assert sorted(runs) == texts
     assert np.allclose(got, expected, atol=1e-5)
 
 

@@ -6,6 +6,7 @@ the owner shares memory with the runs and a slot is refilled without a trip betw
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from typing import Any
@@ -64,6 +65,9 @@ def build(settings: Settings) -> Celery:
 
         def start(self, parent: Any) -> None:
             part.worker.start()
+            # What is loaded stays. Each full collection would look at all of it again, and all threads stand meanwhile.
+            gc.collect()
+            gc.freeze()
 
         def stop(self, parent: Any) -> None:
             part.worker.stop()

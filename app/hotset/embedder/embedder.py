@@ -7,11 +7,10 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from hotset.errors import EmbedderMissing, UsageError
-from hotset.together import Together
+from hotset.turns import Turns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,8 +30,9 @@ MOST_TEXTS = 10_000
 #: More at once save nothing: of sentences four take the time of four, and of long texts what is computed no longer fits
 #: into the CPU's caches. So what comes together is spread over the threads.
 _BATCH = 4
-#: Calls with so few texts are computed together when they come at once, so many calls: a run reads the weights for all.
-_FEW_TEXTS, _CALLS = 4, 8
+#: Calls with so few texts take turns, in the order in which they came, as many at once as there are threads. One batch
+#: for all who wait would take an eighth less of the processor, and each would wait for the whole batch.
+_FEW_TEXTS = 4
 #: A batch ends before a text that is so much longer than its first: what is padded is computed as well.
 _MOST_PADDING = 1.5
 #: The machine has other work.
@@ -46,7 +46,7 @@ class Embedder:
         self._threads = threads or min(_THREADS, len(os.sched_getaffinity(0)))
         self._loading = threading.Lock()
         self._loaded: tuple[WordPiece, Any] | None = None
-        self._together = Together(self._of_several, _CALLS)
+        self._turns = Turns(self._threads)
 
     def embed(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         """Two arrays (number of texts, 384), rows of length 1, in the order of the texts: of the meaning, and of the
@@ -59,14 +59,9 @@ class Embedder:
         if len(texts) > MOST_TEXTS:
             raise UsageError(f"{len(texts)} texts are too many at once.", remedy=f"Give at most {MOST_TEXTS}.")
         if 0 < len(texts) <= _FEW_TEXTS:
-            return self._together.do(texts)
+            with self._turns.turn():
+                return self._run(texts)
         return self._run(texts)
-
-    def _of_several(self, calls: list[Sequence[str]]) -> list[tuple[Vectors, Vectors]]:
-        meaning, prop = self._run([text for texts in calls for text in texts])
-        ends = list(accumulate(len(texts) for texts in calls))
-        parts = [slice(end - len(texts), end) for texts, end in zip(calls, ends, strict=True)]
-        return [(meaning[part], prop[part]) for part in parts]
 
     def _run(self, texts: Sequence[str]) -> tuple[Vectors, Vectors]:
         words, session = self._load()

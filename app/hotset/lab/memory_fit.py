@@ -7,10 +7,12 @@ Everything happens in this process: no server is needed. `held_out` and `unseen`
 from __future__ import annotations
 
 import json
+import math
+import random
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from hotset.lab.memory_world import World, make_world, read_templates
 from hotset.memory import detours, relevance, renewal
 from hotset.memory.candidates import Candidate, Question
 from hotset.memory.facts import kinds, kinds_of, read
+from hotset.memory.ranking import THRESHOLD
 from hotset.memory.renewal import Known
 from hotset.memory.words import NO_NAMES, content, names, stem, terms
 
@@ -31,6 +34,8 @@ _CORPUS = Path("fitting/corpus")
 #: The adapter's training left these out, so that vectors of their sentences are as near as those of any others.
 FILES = ("public", "software", "nature")
 _SEEDS = (0, 1)
+#: Facts of each kind that worlds without names state; what asks for the others has no answer there.
+_STATED = 5
 #: As writing compares at most: the nearest in meaning.
 _MOST, _WITNESSES = 60, 80
 #: Of what shares a name with a bridge search compares so much; of the questions that no detour answers one in so many
@@ -38,6 +43,10 @@ _MOST, _WITNESSES = 60, 80
 _BESIDE, _EVERY = 48, 4
 _STEPS, _RATE = 400, 0.05
 _RIDGE_RENEWAL, _RIDGE_RELEVANCE = 0.5, 1.0
+
+_NAMELESS = relevance.NAMES.index("no names")
+#: The logit from which on search shows an answer.
+_SHOWN = math.log(THRESHOLD / (1 - THRESHOLD))
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -67,15 +76,19 @@ def main() -> None:
     }
     choices = {name: [c for world in found for c in _choices(*world)] for name, found in worlds.items()}
     asked = {name: [a for world in found for a in _asked(*world)] for name, found in worlds.items()}
+    nameless = {
+        name: [a for seed in _SEEDS for a in _asked(*_lived(_nameless(_CORPUS / f"{name}.yaml", seed)))]
+        for name in FILES
+    }
     for left_out in FILES:
         rest = [name for name in FILES if name != left_out]
         chosen = fit_choices([c for name in rest for c in choices[name]])
-        judged = fit_relevance([a for name in rest for a in asked[name]])
+        judged = fit_relevance([a for name in rest for a in asked[name]], [a for name in rest for a in nameless[name]])
         led = fit_choices([c for name in rest for world in worlds[name] for c in _led(*world, judged)])
         ways = [c for world in worlds[left_out] for c in _led(*world, judged)]
-        report = _report(choices[left_out], chosen, asked[left_out], judged)
+        report = _report(choices[left_out], chosen, (asked[left_out], nameless[left_out]), judged)
         sys.stderr.write(f"without {left_out}: {report}; {_report_detours(ways, led)}\n")
-    judged = fit_relevance([a for f in asked.values() for a in f])
+    judged = fit_relevance([a for f in asked.values() for a in f], [a for f in nameless.values() for a in f])
     led = fit_choices([c for found in worlds.values() for world in found for c in _led(*world, judged)])
     weights = {
         "renewal": _named((*renewal.NAMES, *renewal.NOTHING), fit_choices([c for f in choices.values() for c in f])),
@@ -114,8 +127,9 @@ def fit_choices(choices: Sequence[Choice]) -> Array:
     return weights
 
 
-def fit_relevance(asked: Sequence[Asked]) -> Array:
-    """Logistic regression by Newton's method with a ridge penalty."""
+def fit_relevance(asked: Sequence[Asked], nameless: Sequence[Asked]) -> Array:
+    """Logistic regression by Newton's method with a ridge penalty. `nameless`: of questions without names, which decide
+    about the weight of that alone, and last: fitted on all at once, weights tell less about questions with names."""
     seen, right = np.concatenate([a.seen for a in asked]), np.concatenate([a.right for a in asked])
     weights = np.zeros(seen.shape[1])
     penalty = np.array([_RIDGE_RELEVANCE] * (len(weights) - 1) + [1e-6])
@@ -124,10 +138,14 @@ def fit_relevance(asked: Sequence[Asked]) -> Array:
         slope = seen.T @ (sure - right) + penalty * weights
         curve = (seen * (sure * (1 - sure))[:, None]).T @ seen + np.diag(penalty)
         weights -= np.linalg.solve(curve, slope)
+    seen, right = np.concatenate([a.seen for a in nameless]), np.concatenate([a.right for a in nameless])
+    for _ in range(30):
+        sure = 1 / (1 + np.exp(-seen @ weights))
+        weights[_NAMELESS] -= float((sure - right).sum()) / float((sure * (1 - sure)).sum())
     return weights
 
 
-def _report(choices: Sequence[Choice], chosen: Array, asked: Sequence[Asked], judged: Array) -> str:
+def _report(choices: Sequence[Choice], chosen: Array, asked: Sequence[Sequence[Asked]], judged: Array) -> str:
     """Shares at the two thresholds of `renewal`: of changes that were noticed, and of notices that were wrong. And how
     well the best answer tells the questions with an answer from those without."""
     columns = len(renewal.NAMES)
@@ -144,10 +162,14 @@ def _report(choices: Sequence[Choice], chosen: Array, asked: Sequence[Asked], ju
         of = sum(any_ for _, _, any_ in best)
         wrong = noticed.count(False) / max(1, len(noticed))
         said.append(f"from {least}: {noticed.count(True) / max(1, of):.2f} of changes noticed, {wrong:.2f} wrongly")
-    tops = [(float((a.seen @ judged).max()), bool(a.right.any())) for a in asked if len(a.right)]
-    yes, no = [t for t, right in tops if right], [t for t, right in tops if not right]
-    told = float(np.mean([[y > n for n in no] for y in yes])) if yes and no else 1.0
-    return f"{'; '.join(said)}; answerable told from unanswerable {told:.2f}"
+    told = []
+    for some in asked:
+        tops = [(float((a.seen @ judged).max()), bool(a.right.any())) for a in some if len(a.right)]
+        yes, no = [t for t, right in tops if right], [t for t, right in tops if not right]
+        apart = float(np.mean([[y > n for n in no] for y in yes]))
+        kept = [float(np.mean([t > _SHOWN for t in group])) for group in (yes, no)]
+        told.append(f"{apart:.2f} (shown {kept[0]:.2f} and {kept[1]:.2f})")
+    return f"{'; '.join(said)}; answerable told from unanswerable {told[0]}, without names {told[1]}"
 
 
 def _report_detours(ways: Sequence[Choice], led: Array) -> str:
@@ -190,6 +212,33 @@ def _lived(world: World) -> tuple[World, list[_Row], dict[str, tuple[Array, Arra
         found = kinds_of(stated.statement.key)
         rows.append(_Row(i, stated, frozenset(content(s.text)), s.said_by, s.at, UUID(int=i + 1), found))
     return world, rows, vectors
+
+
+def _nameless(file: Path, seed: int) -> World:
+    """One of each kind, and nobody says more than that: "The service runs in Dublin.", "Who owns the service?"."""
+    rng, templates = random.Random(seed), dict(read_templates(file))
+    kinds_ = list(templates["subjects"])
+    stated: list[Any] = []
+    unsaid: list[tuple[str, str]] = []
+    for kind in kinds_:
+        facts = [f for f in templates["facts"] if f["of"] == kind]
+        rng.shuffle(facts)
+        stated += facts[:_STATED]
+        unsaid += [(kind, rng.choice(fact["ask"])) for fact in facts[_STATED:]]
+        unsaid += [(kind, text) for text in templates["never"].get(kind, ())]
+    some = {kind: [f"the {kind}"] for kind in kinds_}
+    world = make_world({**templates, "subjects": some, "strangers": some, "facts": stated, "joined": []}, seed)
+    told = [q for q in world.questions if q.slice not in ("unanswerable", "joined")]
+    asked = [Asks("unanswerable", text.format(s=f"the {kind}"), ()) for kind, text in unsaid]
+    return replace(
+        world,
+        sentences=[replace(s, text=_capital(s.text)) for s in world.sentences],
+        questions=[replace(q, text=_capital(q.text)) for q in (*told, *asked)],
+    )
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _names(question: str, known: set[str]) -> frozenset[str]:

@@ -76,7 +76,7 @@ def _rank(
     _inherit(scored, question.when)
     order = sorted(scored, key=lambda s: (-s.fits, -s.one.valid_from.timestamp(), s.one.id.int))
     by_themselves = {s.one.id for s in order[:k]}
-    order = _later_first(order)
+    order = _later_first(question, order)
     if threshold > 0 and led < _LED and probability(best) < threshold:
         return [], set()
     if led >= _LED:
@@ -147,20 +147,23 @@ def _inherit(scored: Collection[_Scored], when: datetime) -> None:
             one.fits -= _PAST
 
 
-def _later_first(order: list[_Scored]) -> list[_Scored]:
+def _later_first(question: Question, order: list[_Scored]) -> list[_Scored]:
     """Of two statements that fit about as well, or are of one property, the later stands first: it may have changed
     the earlier in words that nothing understood."""
     order = list(order)
     for i in range(1, min(len(order), _POSSIBLY_ONE)):
         j = i
-        while j and _may_renew(order[j], order[j - 1]):
+        while j and _may_renew(question, order[j], order[j - 1]):
             order[j - 1], order[j] = order[j], order[j - 1]
             j -= 1
     return order
 
 
-def _may_renew(new: _Scored, old: _Scored) -> bool:
+def _may_renew(question: Question, new: _Scored, old: _Scored) -> bool:
     if not (new.named and old.named and not new.past and new.one.valid_from > old.one.valid_from):
+        return False
+    # Where the question names nobody, a word of it that both have says that they are about one thing.
+    if not question.names and not question.stems & new.one.stems & old.one.stems:
         return False
     behind = old.fits - new.fits
     return behind <= _AS_WELL or (behind <= _AS_WELL_OF_ONE and _of_one_property(new.one, old.one))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,22 +13,23 @@ import redis
 from sqlalchemy import Engine
 
 from hotset.embedder import CachedEmbedder, shared_embedder
-from hotset.errors import EmbedderMissing, InvalidMemory, Unavailable, UnknownMemory
+from hotset.errors import EmbedderMissing, InvalidMemory, StoreUnavailable, Unavailable, UnknownMemory
 from hotset.memory import keyrows, links, searching, sharing, writing
 from hotset.memory.chunks import Chunking
 from hotset.memory.forgetting import erase_all, forget
 from hotset.memory.records import Memory, New, Wanted
 from hotset.memory.session import As, opened
 from hotset.memory.tiers import Hot, promote, read_texts
-from hotset.memory.turns import Turns
+from hotset.turns import NoTurn, Turns
 
 log = logging.getLogger(__name__)
 
 #: Rows of one transaction of `remember_many`.
 _CHUNK = 500
-#: So many searches ask Postgres at once: a process, which computes a third of a search's time, can do no more of them.
-#: And no more than a client's pool keeps connections: others are closed after a search that they doubled the cost of.
-_SEARCHES = 4
+#: So many searches of a process are under way, from the question's vector to the answers; the others wait for a turn,
+#: as long as for a connection (wall seconds). Begun all at once they would take each other's cores away, and all would
+#: end late. Beyond four a process computes no more of them, and its pool keeps no more connections.
+_SEARCHES, _WAIT_S = 4, 10.0
 
 
 @contextmanager
@@ -54,7 +56,8 @@ class MemoryRoom:
         self.hot = Hot(cache)
         self.embedder = embedder or CachedEmbedder(shared_embedder(), cache)
         self._sizes = searching.Sizes()
-        self._turns = Turns(_SEARCHES)
+        # One waits for Postgres while the others compute.
+        self._turns = Turns(min(_SEARCHES, len(os.sched_getaffinity(0)) + 1), _WAIT_S)
         self._chunking = chunking
 
     @_packages_needed()
@@ -80,10 +83,20 @@ class MemoryRoom:
     @_packages_needed()
     def search(self, who: As, wanted: Wanted) -> list[Memory]:
         searching.check(wanted)
+        try:
+            with self._turns.turn():
+                return self._search(who, wanted)
+        except NoTurn as e:
+            raise StoreUnavailable(
+                f"This search waited for {_WAIT_S:g} s behind others of this process.",
+                remedy="Search less at once, or give Postgres and this process more cores.",
+            ) from e
+
+    def _search(self, who: As, wanted: Wanted) -> list[Memory]:
         words, first = searching.doubtful(wanted.query)
         # Outside of any transaction: the encoder takes its time, and connections are few.
         meaning, prop = self.embedder.embed([wanted.query])
-        with self._turns.turn(), opened(self.engine, who, plans_kept=True) as session:
+        with opened(self.engine, who, plans_kept=True) as session:
             here = searching.known(session, wanted, words, first) if words else frozenset()
             question = searching.understood(wanted, here)
             found = dict(searching.find(session, wanted, question, (meaning[0], prop[0]), self._sizes))
@@ -182,7 +195,7 @@ class MemoryRoom:
             if again := self.hot.used_again(cold):
                 promote(self.engine, who, again)
             if idle:
-                with self._turns.turn(), opened(self.engine, who) as session:
+                with opened(self.engine, who) as session:
                     session.execute("used", {"ids": list(idle)})
         except Exception as e:
             log.info("Use of %d memories was not noted: %s", len(answers), type(e).__name__)

@@ -84,7 +84,7 @@ def test_days_become_weeks_and_weeks_a_month(client: Client, memory: Scope) -> N
     assert summarise_all(client) == 4 + 2 + 1
     assert sorted(states(client)) == [
         ("day", "stored", None, 4), ("month", "stored", None, 1), ("week", "stored", None, 2)]  # fmt: skip
-    (month,) = memory.search("What was said of crates?", tags=["month"], threshold=0.1)
+    (month,) = memory.search("What was said of crates?", tags=["month"])
     assert month.source["memories"] == 20
     weeks = [memory.get(i) for i in month.sources]
     assert [len(w.sources) for w in weeks] == [2, 2]
@@ -165,7 +165,7 @@ def test_age_takes_the_sources_and_leaves_the_summary(client: Client, memory: Sc
     _make_old(database)
     embedder = CachedEmbedder(shared_embedder(), None)
     assert upkeep.clean(client.engine, As("acme"), embedder, Hot(None), keep_days=7) == 6
-    (hit,) = memory.search("What was said of crates?", threshold=0.1)
+    (hit,) = memory.search("What was said of crates?")
     assert (hit.ring, hit.sources, hit.source["memories"]) == ("summary", (), 6)
     assert client.summarise() == 0
 

@@ -47,6 +47,23 @@ def test_nothing_relevant_gives_nothing(memory: Scope) -> None:
     assert len(memory.search("Who won the football match in Rome?", threshold=0.0)) == 1
 
 
+def test_questions_without_names_are_answered_and_what_nobody_said_is_not(memory: Scope) -> None:
+    told = {
+        "how long can I return things?": "Refunds are possible within 14 days.",
+        "which database do we use?": "We use Postgres for orders.",
+        "When do we deploy?": "Deployments happen on Thursdays.",
+        "where is our office?": "Our office is in Lisbon.",
+        "Who leads the team?": "The team lead is Ana.",
+        "when must invoices be paid?": "Invoices are due after 30 days.",
+        "what language does the customer want?": "The customer wants answers in German.",
+        "When is my sister's birthday?": "My sister's birthday is on May 4.",
+    }
+    memory.remember_many([*told.values(), "The API key is rotated every 90 days.", "I prefer dark mode."])
+    assert {ask: memory.search(ask)[0].text for ask in told} == told
+    unsaid = ("what is the wifi password?", "how many employees are there?", "Where is the car parked?")
+    assert [memory.search(ask) for ask in unsaid] == [[], [], []]
+
+
 def test_filters_and_limits(memory: Scope) -> None:
     memory.remember("Acme likes blue boxes.", tags=("style",), said_by="assistant", at=PAST)
     memory.remember("Acme likes red boxes.", at=PAST + timedelta(days=5))

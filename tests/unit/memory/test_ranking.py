@@ -76,6 +76,19 @@ def test_of_one_property_the_later_goes_first_though_it_fits_worse() -> None:
     assert order(asked, old, replace(other, vector=room))[0] == 1
 
 
+def test_without_names_the_later_goes_first_only_of_what_has_a_word_of_the_question() -> None:
+    when = np.eye(1, dtype=np.float32)[0]
+    deployed, moved, rotated = (
+        replace(candidate(n, "", near, day=day), vector=when, stems=frozenset(map(stem, words.split())))
+        for n, near, day, words in (
+            (1, 0.9, 0, "deploy thursdays"), (2, 0.85, 5, "deploy mondays"), (3, 0.85, 9, "keys rotate quarterly"),
+        )
+    )  # fmt: skip
+    asked = question("When do we deploy?")
+    assert order(asked, deployed, moved, rotated) == [2, 1, 3]
+    assert order(asked, deployed, rotated) == [1, 3]
+
+
 def test_what_is_said_of_others_comes_after_what_is_said_of_whom_the_question_names() -> None:
     assert order(question(FIRMWARE, "echo"), candidate(1, "nova", 0.95), candidate(2, "echo", 0.75))[0] == 2
 

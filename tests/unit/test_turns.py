@@ -7,9 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 
-from hotset.errors import StoreUnavailable
-from hotset.memory import turns
-from hotset.memory.turns import Turns
+from hotset.turns import NoTurn, Turns
 
 PATIENCE_S = 30
 
@@ -100,11 +98,10 @@ def test_a_turn_that_fails_is_passed_on() -> None:
             raise ValueError("within")
 
 
-def test_who_waits_too_long_is_told_and_takes_no_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "_WAIT_S", 0.01)
-    one = Turns(1)
+def test_who_waits_too_long_is_told_and_takes_no_turn() -> None:
+    one = Turns(1, wait_s=0.01)
     with one.turn(), ThreadPoolExecutor(1) as pool:
-        with pytest.raises(StoreUnavailable, match="at once"):
+        with pytest.raises(NoTurn, match=r"0\.01 s"):
             pool.submit(one.turn().__enter__).result(PATIENCE_S)
         assert not one._waiting
     with one.turn():

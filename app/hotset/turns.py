@@ -7,25 +7,26 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from hotset.errors import StoreUnavailable
 
-#: Wall seconds that somebody waits for a turn, as long as for a connection.
-_WAIT_S = 10.0
+class NoTurn(Exception):
+    """It did not come in time."""
 
 
 class Turns:
     """Neither Python's semaphore nor a pool of connections keeps the order: whoever runs takes what was just given
     back before those who wait have woken, and under load some wait for seconds. Thread-safe."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, wait_s: float | None = None) -> None:
+        """`wait_s`: wall seconds that somebody waits for a turn; for ever unless it is said."""
         self._lock = threading.Lock()
         self._free = most
+        self._wait_s = wait_s
         #: Each is released when it is its turn.
         self._waiting: deque[threading.Lock] = deque()
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Raises StoreUnavailable when it does not come within ten seconds."""
+        """Raises NoTurn when it does not come in time."""
         self._take()
         try:
             yield
@@ -42,15 +43,12 @@ class Turns:
             self._waiting.append(mine)
         came = False
         try:
-            came = mine.acquire(timeout=_WAIT_S)
+            came = mine.acquire(timeout=-1 if self._wait_s is None else self._wait_s)
         finally:  # Ctrl-C, too
             if not came:
                 self._leave(mine)
         if not came:
-            raise StoreUnavailable(
-                f"{len(self._waiting)} more wait to search: Postgres is too slow for so many at once.",
-                remedy="Search less at once, or give Postgres more cores.",
-            )
+            raise NoTurn(f"No turn came in {self._wait_s} s.")
 
     def _pass_on(self) -> None:
         with self._lock:
