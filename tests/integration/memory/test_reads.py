@@ -16,6 +16,7 @@ from hotset.errors import StoreUnavailable
 from hotset.memory import As, searching
 from hotset.memory.records import Wanted
 from hotset.memory.session import Session, opened, sql
+from hotset.turns import Turns
 
 
 class Explaining(Session):
@@ -104,6 +105,17 @@ def test_searches_that_come_at_once_open_no_connection_that_the_pool_does_not_ke
     with ThreadPoolExecutor(many) as pool:
         assert all(pool.map(search, range(many)))
     assert len(opened_by_pool) < client.engine.pool.size()  # type: ignore[attr-defined]
+
+
+def test_a_search_that_gets_no_turn_says_so_and_the_next_one_answers(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory, room = client.memory("project:own"), client._memory_room()
+    memory.remember("Order 7 of Initech is paid.")
+    monkeypatch.setattr(room, "_turns", Turns(1, wait_s=0.01))
+    with room._turns.turn(), pytest.raises(StoreUnavailable, match="behind others"):
+        memory.search("Is order 7 of Initech paid?")
+    assert memory.search("Is order 7 of Initech paid?")
 
 
 def test_a_connection_that_is_lost_within_a_search_is_told_as_ever(client: Client, database: str) -> None:
