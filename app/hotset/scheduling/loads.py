@@ -327,14 +327,28 @@ def _better_soon(snapshot: Snapshot, chosen: Candidate, cold: list[Candidate], w
 def _left_behind(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], oldest: float) -> bool:
     """Does its oldest job wait far longer than any on the victims (`oldest`), for want of GPUs that hold its model?
 
-    Then this GPU changes sides, as long as that model's work takes longer even with it than the victims' does now."""
+    Then this GPU changes sides, as long as that model's work takes longer even with it than the victims' does now, and
+    no longer without it than the victims' would then."""
     if oldest == inf or snapshot.now - candidate.demand.oldest < LONGER * (snapshot.now - oldest):
+        return False
+    if _passes_the_wait_on(snapshot, candidate, waiting):
         return False
     own, theirs = own_power(snapshot.gpu), 0.0
     for victim in candidate.victims:
         if victim in waiting:
             theirs += waiting[victim].work / (own + supply(snapshot, victim).power)
     return candidate.demand.work / (own + supply(snapshot, candidate.demand.model).power) >= theirs
+
+
+def _passes_the_wait_on(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:
+    """Would the work for a victim take longer on the GPUs that still hold it than the model's own takes on those that
+    hold it now? Then others would wait in its place, and longer. Never so for a model that no GPU holds: it has to be
+    loaded by somebody."""
+    demand = candidate.demand
+    theirs = supply(snapshot, demand.model).power
+    return any(
+        waiting[v].work * theirs > demand.work * supply(snapshot, v).power for v in candidate.victims if v in waiting
+    )
 
 
 def _held_back(cold: list[Candidate], overdue: float) -> bool:
@@ -350,9 +364,12 @@ def _too_much_for_holders(snapshot: Snapshot, demand: Demand, switch_s: float) -
 def _worth(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], options: Options) -> bool:
     """Are the deadlines that a switch may save worth what all who wait on the victims lose by it: the drain, the load
     and about as much to come back? Those who wait lose less where other GPUs hold the victims too, and this GPU saves
-    its share only. Without `ENOUGH_POWER` all GPUs would leave their models for the same few deadlines at once."""
+    its share only. Without `ENOUGH_POWER` all GPUs would leave their models for the same few deadlines at once. Unless
+    deadlines are wanted most of all, none is worth that the longest wait is passed on."""
     own, lost = own_power(snapshot.gpu), 0.0
     if supply(snapshot, candidate.demand.model).power >= ENOUGH_POWER * (own + snapshot.others.power):
+        return False
+    if options.objective != "deadlines" and _passes_the_wait_on(snapshot, candidate, waiting):
         return False
     for victim in candidate.victims:
         if victim in waiting:

@@ -505,7 +505,7 @@ def test_an_overdue_job_has_the_place_of_idle_models_although_others_soon_start_
 def test_deadlines_of_a_model_that_others_hold_with_enough_power_force_no_switch() -> None:
     work = (queue("qwen", lane(4)), queue("deep", lane(8, slack=20)))
     gpu = hot("qwen", running={"qwen": 1}, since=2000)
-    holder, without = replace(other("deep"), slots=1), replace(other("tiny", name="gpu2"), slots=2)
+    holder, without = replace(other("deep"), slots=1), replace(other("qwen", name="gpu2"), slots=2)
     assert load(answer(*work, gpu=gpu, rest=(without,))) == ("deep", ("qwen",))
     assert load(answer(*work, gpu=gpu, rest=(holder, without))) is None, "one slot of five"
     many = replace(without, slots=3)
@@ -514,11 +514,26 @@ def test_deadlines_of_a_model_that_others_hold_with_enough_power_force_no_switch
 
 def test_a_switch_on_one_of_several_gpus_counts_only_its_share_of_the_deadlines() -> None:
     gpu = hot("qwen", running={"qwen": 1}, since=2000)
-    small, many = replace(other("deep"), slots=1), replace(other("tiny", name="gpu2"), slots=6)
-    # 20 s for each job of qwen; 80 s for each of deep's that this GPU would get: about half of them.
+    small, many = replace(other("deep"), slots=1), replace(other("qwen", name="gpu2"), slots=6)
+    # 20 s for this GPU's quarter of qwen's jobs; 80 s for each of deep's that it would get: about half of them.
     deep = queue("deep", lane(6, slack=20))
-    assert load(answer(queue("qwen", lane(10)), deep, gpu=gpu, rest=(small, many))) == ("deep", ("qwen",))
-    assert load(answer(queue("qwen", lane(18)), deep, gpu=gpu, rest=(small, many))) is None, "worth it for 6, not for 3"
+    assert load(answer(queue("qwen", lane(40)), deep, gpu=gpu, rest=(small, many))) == ("deep", ("qwen",))
+    assert load(answer(queue("qwen", lane(72)), deep, gpu=gpu, rest=(small, many))) is None, "worth it for 6, not for 3"
+
+
+def test_no_deadline_takes_a_gpu_from_jobs_that_would_then_wait_longer() -> None:
+    gpu = hot("qwen", running={"qwen": 1}, since=2000)
+    holder = replace(other("deep"), slots=1)
+    # deep's 150 s of work take its holder 150 s; qwen's 80 s take one slot 80 s.
+    work = (queue("qwen", lane(10)), queue("deep", lane(6, slack=20)))
+    one, eight = replace(other("qwen", name="gpu2"), slots=1), replace(other("tiny", name="gpu3"), slots=8)
+    assert load(answer(*work, gpu=gpu, rest=(holder, one, eight))) == ("deep", ("qwen",))
+    assert load(answer(*work, gpu=gpu, rest=(holder, eight))) is None, "nobody would serve qwen"
+    slow = replace(one, speed=0.5)
+    assert load(answer(*work, gpu=gpu, rest=(holder, slow, eight))) is None, "160 s"
+    assert load(answer(*work, gpu=gpu, rest=(eight,))) == ("deep", ("qwen",)), "nobody holds deep"
+    seen = snapshot(*work, gpu=gpu, rest=(holder, eight))
+    assert load(decide(seen, Options("deadlines"))) == ("deep", ("qwen",))
 
 
 def test_backlogs_held_elsewhere_count_for_less() -> None:
@@ -596,6 +611,17 @@ def test_a_gpu_changes_sides_for_a_job_left_far_behind_those_on_its_hot_models()
     just_loaded = hot("qwen", running={"qwen": 1}, since=30)
     assert load(answer(qwen, deep, gpu=just_loaded, rest=rest)) is None, "not before the minimum residency"
     assert load(answer(qwen, deep, gpu=gpu)) is None, "one GPU waits for a stale job"
+
+
+def test_a_second_gpu_does_not_change_sides_where_the_other_jobs_would_then_wait_longer() -> None:
+    gpu, deep, qwen = hot("qwen", running={"qwen": 1}), other("deep"), other("qwen", name="gpu2")
+    work = (queue("qwen", lane(8, age=100)), queue("deep", lane(8, age=151)))
+    assert load(answer(*work, gpu=gpu, rest=(deep, qwen))) == ("deep", ("qwen",))
+    leaves = replace(qwen, switch=Switch("deep", ("qwen",), NOW))
+    assert load(answer(*work, gpu=gpu, rest=(deep, leaves))) is None, "nobody would serve qwen"
+    assert load(answer(*work, gpu=gpu, rest=(deep, replace(leaves, speed=0.5)))) is None
+    stale = (queue("qwen", lane(8, age=100)), queue("deep", lane(8, age=250)))
+    assert load(answer(*stale, gpu=gpu, rest=(deep, leaves))) == ("deep", ("qwen",)), "out of all proportion"
 
 
 def test_in_overload_no_gpu_changes_sides() -> None:
