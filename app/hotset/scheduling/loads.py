@@ -328,7 +328,7 @@ def _left_behind(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str,
     """Does its oldest job wait far longer than any on the victims (`oldest`), for want of GPUs that hold its model?
 
     Then this GPU changes sides, as long as that model's work takes longer even with it than the victims' does now, and
-    no longer without it than the victims' would then."""
+    no less long without it than the victims' would then."""
     if oldest == inf or snapshot.now - candidate.demand.oldest < LONGER * (snapshot.now - oldest):
         return False
     if _passes_the_wait_on(snapshot, candidate, waiting):
