@@ -10,7 +10,7 @@ from hotset.scheduling.costs import drain_s, load_s, own_power, share, supply
 from hotset.scheduling.decisions import Load
 from hotset.scheduling.handful import AGEING_S, first_of_plan, is_handful
 from hotset.scheduling.options import Options
-from hotset.scheduling.run import by_age, last_since, overloaded
+from hotset.scheduling.run import by_age, last_since, overloaded, weight_of
 from hotset.scheduling.scarce import smallest_mb
 from hotset.scheduling.snapshot import Demand, GpuView, Snapshot
 from hotset.scheduling.victims import harms_of, victims_for
@@ -25,9 +25,9 @@ LOOK_CLOSELY = 3
 #: A job that has waited for longer than the whole backlog would take, so many times over (and at least so many
 #: seconds), is stale: the next model is its own, first where that takes nothing from anyone, then by force.
 STALE_SPARE, STALE_FORCED, STALE_SHORTEST_S = 3.0, 4.0, 60.0
-#: Several GPUs: a job that has waited for the whole backlog, and so many times as long as any on the models that would
-#: go, forces a switch as a stale one does.
-LEFT_BEHIND, LONGER = 1.0, 1.5
+#: Several GPUs: a job that has waited for the whole backlog forces a switch as a stale one does; each of them only
+#: where its weighted wait is so many times that of any on the models that would go.
+LEFT_BEHIND, LONGER = 1.0, 1.25
 #: Several GPUs: idle models give way only for what the holders of the other would not start within so many times what
 #: the switch takes. They would be wanted again soon, and then cost a load themselves.
 SPARE_SWITCHES = 3.0
@@ -283,10 +283,12 @@ def forced_load(
         if held_back and candidate.demand.oldest > overdue:
             continue
         oldest = min((waiting[v].oldest for v in candidate.victims if v in waiting), default=inf)
-        if candidate.demand.oldest <= stale:
+        if candidate.demand.oldest <= overdue or (
+            candidate.demand.oldest <= stale and _waits_longer(snapshot, candidate, waiting)
+        ):
             if candidate.demand.oldest < oldest:
                 late.append(candidate)
-        elif candidate.demand.oldest <= behind and _left_behind(snapshot, candidate, waiting, oldest):
+        elif candidate.demand.oldest <= behind and _left_behind(snapshot, candidate, waiting):
             late.append(candidate)
         elif (
             oldest > overdue
@@ -324,19 +326,31 @@ def _better_soon(snapshot: Snapshot, chosen: Candidate, cold: list[Candidate], w
     return False
 
 
-def _left_behind(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand], oldest: float) -> bool:
-    """Does its oldest job wait far longer than any on the victims (`oldest`), for want of GPUs that hold its model?
+def _waits_longer(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:
+    """Does its oldest job wait far longer than any on the victims, shorter runs counting for more? One GPU alone asks
+    for nothing like it: there stale jobs are those of rare models."""
+    if not snapshot.others.gpus:
+        return True
+    going = [_weighted_wait(snapshot, waiting[v]) for v in candidate.victims if v in waiting]
+    return _weighted_wait(snapshot, candidate.demand) >= LONGER * max(going, default=-inf)
+
+
+def _weighted_wait(snapshot: Snapshot, demand: Demand) -> float:
+    return (snapshot.now - demand.oldest) * weight_of(demand.work / demand.jobs)
+
+
+def _left_behind(snapshot: Snapshot, candidate: Candidate, waiting: Mapping[str, Demand]) -> bool:
+    """Does its oldest job wait far longer than those on the victims, for want of GPUs that hold its model?
 
     Then this GPU changes sides, as long as that model's work takes longer even with it than the victims' does now, and
     no less long without it than the victims' would then."""
-    if oldest == inf or snapshot.now - candidate.demand.oldest < LONGER * (snapshot.now - oldest):
+    going = [v for v in candidate.victims if v in waiting]
+    if not going or not _waits_longer(snapshot, candidate, waiting):
         return False
     if _passes_the_wait_on(snapshot, candidate, waiting):
         return False
-    own, theirs = own_power(snapshot.gpu), 0.0
-    for victim in candidate.victims:
-        if victim in waiting:
-            theirs += waiting[victim].work / (own + supply(snapshot, victim).power)
+    own = own_power(snapshot.gpu)
+    theirs = sum([waiting[v].work / (own + supply(snapshot, v).power) for v in going])
     return candidate.demand.work / (own + supply(snapshot, candidate.demand.model).power) >= theirs
 
 

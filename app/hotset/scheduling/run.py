@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from math import inf
+from math import inf, pow
 
 from hotset.scheduling.costs import own_power
 from hotset.scheduling.decisions import Run, Selector
@@ -24,6 +24,11 @@ RISK_S = 15.0
 LATE, LATE_SHORTEST_S = 1.5, 60.0
 #: The same on several GPUs, which lose less by serving in order of age: no job waits for a model to come back.
 LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S = 0.75, 15.0
+#: Several GPUs: a wait counts for as much as it is long ÷ expected run to this power. Few jobs are long, and one of
+#: them holds up many: p99 of all is shorter where the long ones wait a little longer.
+SHORT_FIRST = 0.07
+#: A run counts as no shorter (s).
+SHORTEST_RUN_S = 0.001
 #: Several GPUs: of jobs that came in the same so many seconds the longest start first. Last, they would run on alone.
 TOGETHER_S = 1.0
 #: A backlog of more than this part of `max_wait_s` is overload.
@@ -73,8 +78,24 @@ def aged_priority(snapshot: Snapshot, lane: Lane, highest: int) -> int:
 
 
 def by_age(oldest: float, run_s: float) -> tuple[float, float]:
-    """In what order several GPUs serve what ranks alike: by arrival, and of what came together the longest runs."""
+    """In what order several GPUs load models for what waits: by arrival, and of what came together the longest runs."""
     return oldest // TOGETHER_S, -run_s
+
+
+def weight_of(run_s: float) -> float:
+    """What a second of waiting counts for on several GPUs, by the expected run (s): more for shorter ones."""
+    return pow(max(run_s, SHORTEST_RUN_S), -SHORT_FIRST)
+
+
+def _weights(queues: Iterable[QueueView]) -> dict[float, float]:
+    """What a second of waiting counts for, by the second in which a lane's oldest job came. Of those that came together
+    all count for as little as the longest, which goes first: else a backlog would leave its long runs to the end."""
+    longest: dict[float, float] = {}
+    for queue in queues:
+        for lane in queue.lanes:
+            second = lane.oldest_arrival // TOGETHER_S
+            longest[second] = max(longest.get(second, 0.0), queue.run_s)
+    return {second: weight_of(run_s) for second, run_s in longest.items()}
 
 
 _Rank = tuple[float, ...]
@@ -116,11 +137,11 @@ def grants(
 
     Overdue jobs and suspects that are due first, oldest first; then by priority; within it those that have waited out
     of proportion to the backlog, oldest first; then those whose deadline is at risk, earliest first; then all others
-    that can still meet theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: oldest
-    first in place of shortest, and of those that came together the longest, or the long runs are left to the end of a
-    backlog.) A suspect starts on an empty GPU only. Models that are left to smaller GPUs come after all else of their
-    priority, unless overdue. Until a suspect is due it gives way; once it is, nothing ranked behind
-    it starts, so that the GPU empties in one drain at most, and all that are due have their turn in it.
+    that can still meet theirs, shortest first; then the hopeless, shortest first; then suspects. (Several GPUs: by
+    weighted wait in place of oldest and of shortest, and of those that came together the longest, or the long runs are
+    left to the end of a backlog.) A suspect starts on an empty GPU only. Models that are left to smaller GPUs come
+    after all else of their priority, unless overdue. Until a suspect is due it gives way; once it is, nothing ranked
+    behind it starts, so that the GPU empties in one drain at most, and all that are due have their turn in it.
     """
     view = snapshot.gpu
     free = view.free_slots
@@ -138,13 +159,16 @@ def grants(
     times, shortest = (LATE, LATE_SHORTEST_S) if alone else (LATE_SEVERAL, LATE_SEVERAL_SHORTEST_S)
     late = overdue if overdue == -inf else max(overdue, snapshot.now - max(shortest, times * backlog))
     others_do = left_to_smaller(snapshot, waiting, {queue.model for queue in queues})
+    weights = {} if alone else _weights(queues)
     for queue in queues:
         for lane in queue.lanes:
             priority = highest if lane.priority == highest else aged_priority(snapshot, lane, highest)
             first = due if lane.alone else overdue
             turns: tuple[_Rank, _Rank] = (lane.oldest_arrival,), (queue.run_s, lane.oldest_arrival)
             if not alone:
-                turns = (by_age(lane.oldest_arrival, queue.run_s),) * 2
+                second = lane.oldest_arrival // TOGETHER_S
+                waited = snapshot.now - second * TOGETHER_S
+                turns = ((-waited * weights[second], -queue.run_s),) * 2
             for rank, selector, count in _ranked(lane, priority, first, late, risk, turns):
                 if rank[0] and queue.model in others_do:
                     rank = (*rank[:2], rank[2] + _BEHIND, *rank[3:])

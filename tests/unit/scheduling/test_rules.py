@@ -585,6 +585,16 @@ def test_of_jobs_that_came_together_several_gpus_start_the_longest() -> None:
     assert runs(answer(*late, gpu=gpu, rest=(other("deep"),))) == [("qwen", "normal", "overdue")]
 
 
+def test_several_gpus_serve_by_wait_and_of_shorter_runs_a_little_sooner() -> None:
+    gpu, rest = hot("tiny", "qwen", running={"tiny": 1}), (other("deep"),)
+    tiny = queue("tiny", lane(1, age=100, slack=None))
+    for age, first in ((110, "tiny"), (111, "qwen")):  # (8 s ÷ 2 s) ** 0.07 = 1.102
+        assert runs(answer(tiny, queue("qwen", lane(1, age=age, slack=None)), gpu=gpu, rest=rest))[0][0] == first
+    # Overdue jobs go by age alone: the bound is the same for all.
+    overdue = queue("tiny", lane(1, age=600, slack=None)), queue("qwen", lane(1, age=602, slack=None))
+    assert runs(answer(*overdue, gpu=gpu, rest=rest)) == [("qwen", "normal", "overdue")]
+
+
 def test_of_stale_jobs_that_came_together_the_longest_gets_the_spare_load() -> None:
     stale = queue("tiny", lane(1, age=70.6)), queue("qwen", lane(1, age=70.2))
     assert load(answer(*stale)) == ("tiny", ())
@@ -600,9 +610,10 @@ def test_of_many_models_whose_jobs_came_together_the_longest_is_looked_at() -> N
 
 def test_a_gpu_changes_sides_for_a_job_left_far_behind_those_on_its_hot_models() -> None:
     gpu, rest = hot("qwen", running={"qwen": 1}), (other("tiny"),)
-    qwen, deep = queue("qwen", lane(4, age=100)), queue("deep", lane(6, age=151))
+    qwen, deep = queue("qwen", lane(4, age=100)), queue("deep", lane(6, age=136))
     assert load(answer(qwen, deep, gpu=gpu, rest=rest)) == ("deep", ("qwen",))
-    assert load(answer(qwen, queue("deep", lane(6, age=149)), gpu=gpu, rest=rest)) is None, "not half as long again"
+    barely = queue("deep", lane(6, age=135))  # 1.25 × (25 s ÷ 8 s) ** 0.07 = 1.354
+    assert load(answer(qwen, barely, gpu=gpu, rest=rest)) is None, "not a quarter as long again, weighted"
     assert load(answer(queue("qwen", lane(20, age=100)), deep, gpu=gpu, rest=rest)) is None, "qwen has more work"
     holders = tuple(other("deep", name=f"gpu{i}") for i in range(2, 10))
     assert load(answer(qwen, deep, gpu=gpu, rest=holders)) is None, "they soon start it"
@@ -622,6 +633,18 @@ def test_a_second_gpu_does_not_change_sides_where_the_other_jobs_would_then_wait
     assert load(answer(*work, gpu=gpu, rest=(deep, replace(leaves, speed=0.5)))) is None
     stale = (queue("qwen", lane(8, age=100)), queue("deep", lane(8, age=250)))
     assert load(answer(*stale, gpu=gpu, rest=(deep, leaves))) == ("deep", ("qwen",)), "out of all proportion"
+
+
+def test_a_stale_job_changes_no_gpus_side_where_all_wait_as_long() -> None:
+    """At the end of a burst nobody is out of proportion to the rest: only the backlog is short by then."""
+    gpu, rest = hot("qwen", running={"qwen": 1}), (other("tiny"),)
+    deep = queue("deep", lane(2, age=140))
+    assert load(answer(queue("qwen", lane(2, age=139)), deep, gpu=gpu, rest=rest)) is None
+    assert load(answer(queue("qwen", lane(2, age=100)), deep, gpu=gpu, rest=rest)) == ("deep", ("qwen",))
+    alone = answer(queue("qwen", lane(2, age=139)), deep, gpu=gpu)
+    assert load(alone) == ("deep", ("qwen",)), "one GPU has nobody else to serve it"
+    overdue = queue("qwen", lane(2, age=550)), queue("deep", lane(2, age=560))
+    assert load(answer(*overdue, gpu=gpu, rest=rest)) == ("deep", ("qwen",)), "the bound comes first"
 
 
 def test_in_overload_no_gpu_changes_sides() -> None:
