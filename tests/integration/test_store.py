@@ -13,7 +13,7 @@ from uuid_utils.compat import uuid7
 
 from hotset.errors import IdempotencyConflict, StoreUnavailable
 from hotset.jobs import TERMINAL, TRANSITIONS, NewJob, Outcome, Routing, State
-from hotset.store import JobStore, downgrade, make_engine, migrate, upkeep
+from hotset.store import JobStore, downgrade, let_go, make_engine, migrate, upkeep
 from hotset.store.migrate import MEMORY
 
 
@@ -187,3 +187,12 @@ def test_a_database_that_is_away_is_named_without_its_password() -> None:
         JobStore(engine).get([UUID(int=1)])
     assert "secret" not in str(caught.value)
     engine.dispose()
+
+
+def test_a_connection_in_use_when_its_engine_is_let_go_is_closed_when_it_is_given_back(database: str) -> None:
+    engine = make_engine(database, application="test", answer_s=30.0)
+    with engine.connect() as connection:
+        raw = connection.connection.dbapi_connection
+        let_go(engine)
+        assert connection.exec_driver_sql("SELECT 1").scalar_one() == 1
+    assert raw is not None and raw.closed  # type: ignore[attr-defined]

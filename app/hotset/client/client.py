@@ -44,7 +44,7 @@ from hotset.jobs.limits import Limits
 from hotset.limits_file import read_limits
 from hotset.messaging import MessageStore
 from hotset.settings import Settings, load_settings
-from hotset.store import Cipher, Ended, JobStore, make_engine
+from hotset.store import Cipher, Ended, JobStore, let_go, make_engine
 from hotset.store.waiting import glance
 
 if TYPE_CHECKING:
@@ -225,7 +225,7 @@ class Client(Submitting, Operating, Messaging, Remembering):
         if self._room is not None and self._room.hot.cache is not None:
             self._room.hot.cache.close()
         for engine in self._engines:
-            engine.dispose()
+            let_go(engine)
 
     def __enter__(self) -> Self:
         return self

@@ -85,6 +85,12 @@ def make_engine(
     return engine
 
 
+def let_go(engine: Engine) -> None:
+    """Close its connections: those in use as soon as whoever has them gives them back."""
+    event.listen(engine.pool, "checkin", lambda connection, record: record.invalidate())
+    engine.dispose()
+
+
 def _without_values(context: ExceptionContext) -> None:
     """Postgres's own details show values, too ("Failing row contains ..."): the message alone is kept."""
     error = context.original_exception
