@@ -86,7 +86,7 @@ def make_engine(
 
 
 def let_go(engine: Engine) -> None:
-    """Close its connections: those in use as soon as whoever has them gives them back."""
+    """Close its connections: those in use, and any that is made later, as soon as whoever has them gives them back."""
     event.listen(engine.pool, "checkin", lambda connection, record: record.invalidate())
     engine.dispose()
 
