@@ -40,6 +40,8 @@ ROUNDING_MB = 1e-6
 class Candidate:
     """A cold model that fits: who would go, what the switch would cost (s), and how much this GPU would gain by it.
 
+    `share`: its part of the backlog (0..1). Into free VRAM a load costs nobody anything, so there all that the GPUs
+    which hold the model cannot start at once counts; in place of others only what they have not begun meanwhile.
     `value`: jobs ÷ (load + work), in jobs a second; jobs count by priority and by the age of their oldest.
     """
 
@@ -50,7 +52,7 @@ class Candidate:
         self.victims = victims
         self.load_s = load_s(snapshot, demand.model)
         self.drain_s = drain_s(snapshot, victims)
-        self.share = share(snapshot, demand, self.load_s + self.drain_s)
+        self.share = share(snapshot, demand, self.load_s + self.drain_s if victims else 0.0)
         self.value = value(snapshot, demand, self.share, self.load_s)
 
 
@@ -92,7 +94,7 @@ def may_load(
     """
     view, now = snapshot.gpu, snapshot.now
     residents = view.residents
-    free_mb = view.vram_mb - sum([r.size_mb for r in residents])
+    free_mb = _free_mb(view)
     idle_mb = sum([r.size_mb for r in residents if not r.running and r.model not in waiting])
     first = min([r.since for r in residents], default=-inf)
     drain = drain_s(snapshot, [r.model for r in residents])
@@ -133,9 +135,10 @@ def _closely(snapshot: Snapshot, cold: list[Demand]) -> list[Demand]:
     if len(cold) <= LOOK_CLOSELY:
         return cold
     valued = []
+    free_mb = _free_mb(snapshot.gpu)
     for i, demand in enumerate(cold):
         load = load_s(snapshot, demand.model)
-        part = share(snapshot, demand, load)
+        part = share(snapshot, demand, load if snapshot.models[demand.model].size_mb > free_mb else 0.0)
         if part > 0:
             valued.append((value(snapshot, demand, part, load), -i, demand))
     if len(valued) > LOOK_CLOSELY:
@@ -144,6 +147,10 @@ def _closely(snapshot: Snapshot, cold: list[Demand]) -> list[Demand]:
         best += sorted(valued, key=lambda v: v[2].next_deadline)[:LOOK_CLOSELY]
         valued = sorted({-i: (v, i, d) for v, i, d in best}.values(), key=lambda v: -v[1])
     return [demand for _, _, demand in valued]
+
+
+def _free_mb(view: GpuView) -> float:
+    return view.vram_mb - sum([r.size_mb for r in view.residents])
 
 
 def _turn(snapshot: Snapshot, demand: Demand) -> tuple[float, float]:

@@ -133,7 +133,7 @@ class GpuView:
 
 class Supply(NamedTuple):
     """What other GPUs offer one model: how many hold it (or load it) and will keep it, their slots × speed (shared
-    with whatever else they hold), and their slots that are free, or will be once the switch under way has drained."""
+    with whatever else they hold), and their slots that are free for it, or will be once a switch under way is over."""
 
     replicas: int
     power: float
@@ -157,13 +157,18 @@ NOBODY = Others()
 _NO_SUPPLY = Supply(0, 0.0, 0)
 
 
-def held(view: GpuView) -> tuple[list[str], int]:
-    """The models that a GPU will hold once its switch is over, and its slots that are then free, or are now."""
+def held(view: GpuView) -> dict[str, int]:
+    """The models that a GPU will hold once its switch is over -> its slots that are then free for each, or are now.
+
+    For the model that it loads that is one at least: until the load is over short runs end on what stays, and whoever
+    it was loaded for has waited for longest. Else all others would load it for the same job.
+    """
     switch = view.switch
     if switch is None:
-        return [r.model for r in view.residents], view.free_slots
+        return dict.fromkeys([r.model for r in view.residents], view.free_slots)
     kept = [r for r in view.residents if r.model not in switch.victims and r.model != switch.model]
-    return [*(r.model for r in kept), switch.model], view.slots - sum(r.running for r in kept)
+    soon = view.slots - sum([r.running for r in kept])
+    return {**dict.fromkeys([r.model for r in kept], soon), switch.model: max(1, soon)}
 
 
 def others(views: Iterable[GpuView]) -> Others:
@@ -175,8 +180,8 @@ def others(views: Iterable[GpuView]) -> Others:
         own = view.slots * view.speed
         gpus, power = gpus + 1, power + own
         rooms[view.vram_mb] = rooms.get(view.vram_mb, 0.0) + own
-        models, soon = held(view)
-        for model in models:
+        models = held(view)
+        for model, soon in models.items():
             before = supply.get(model, _NO_SUPPLY)
             part = own / len(models)
             supply[model] = Supply(before.replicas + 1, before.power + part, before.soon + soon)

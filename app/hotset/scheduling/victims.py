@@ -27,8 +27,9 @@ def harms_of(snapshot: Snapshot, waiting: Mapping[str, Demand]) -> Harms:
 def victims_for(snapshot: Snapshot, model: str, harms: Harms) -> tuple[str, ...] | None:
     """The residents to evict so that the model fits: the set of least harm. None: it never fits on this GPU.
 
-    Harm, in this order: waiting work (less where other GPUs hold the model too), running requests to wait for,
-    strangers' models (their owners would load them again and evict ours), seconds to load them again, number.
+    Harm, in this order: waiting work, running requests to wait for, strangers' models (their owners would load them
+    again and evict ours), seconds to load them again, number. Work and loads count less where other GPUs hold the model
+    too: the last one that is left is the one that somebody will have to load again.
     """
     view = snapshot.gpu
     known = snapshot.models.get(model)
@@ -55,14 +56,12 @@ def victims_for(snapshot: Snapshot, model: str, harms: Harms) -> tuple[str, ...]
 
 
 def _harm(snapshot: Snapshot, resident: Resident, waiting: Mapping[str, Demand]) -> _Harm:
-    demand = waiting.get(resident.model)
-    work = 0.0
-    if demand is not None:
-        here = own_power(snapshot.gpu)
-        work = demand.work * here / (here + supply(snapshot, resident.model).power)
+    demand, here = waiting.get(resident.model), own_power(snapshot.gpu)
+    part = here / (here + supply(snapshot, resident.model).power)
+    work = part * demand.work if demand is not None else 0.0
     drain = max(snapshot.runs.get(resident.model, 0.0), 1.0) if resident.running else 0.0  # never nothing: it must end
     known = snapshot.models.get(resident.model)
-    return work, drain, 1.0 if known is None else 0.0, known.load_s if known is not None else 0.0, 1.0
+    return work, drain, 1.0 if known is None else 0.0, part * known.load_s if known is not None else 0.0, 1.0
 
 
 def _add(harms: Iterable[_Harm]) -> _Harm:

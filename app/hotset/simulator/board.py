@@ -150,17 +150,20 @@ class Board:
 
 
 class Sought:
-    """For each kind of GPU the models that fit and of whose waiting work those who hold them leave something.
+    """For each kind of GPU the models that fit and of whose waiting work those who hold them leave something: at once
+    where there is free VRAM, else after the time of a load.
 
     A kind looks again only at the models whose demand or supply has changed since it was last asked for.
     """
 
     def __init__(self, fleet: Fleet) -> None:
         self._models = fleet.models
+        self._smallest_mb = min(model.size_mb for model in fleet.models.values())
         self._begun: dict[str, float] = {}  # model with demand -> seconds until its holders leave nothing
         self._changes = 0
         self._changed: dict[str, int] = {}  # model -> the number of its last change, in this order
-        self._kinds: dict[tuple[float, float], tuple[int, set[str]]] = {}  # -> (changes seen, models)
+        #: Usable VRAM, seconds for a second of load -> (changes seen, models).
+        self._kinds: dict[tuple[float, float], tuple[int, set[str]]] = {}
 
     def changed(self, models: Iterable[str], demands: Mapping[str, Demand], supply: Mapping[str, Supply]) -> None:
         """Their demand or supply is another. `supply`: of all GPUs, which for a model that one lacks is the others'."""
@@ -177,14 +180,15 @@ class Sought:
 
     def by(self, device: Device) -> Set[str]:
         """As long as nothing changes."""
-        kind = device.vram_mb, device.gpu.speed
+        slowness = 0.0 if device.free_mb >= self._smallest_mb else 1.0 / device.gpu.speed
+        kind = device.vram_mb, slowness
         seen, sought = self._kinds.get(kind, (0, set()))
         if seen < self._changes:
             for model in reversed(self._changed):
                 if self._changed[model] <= seen:
                     break
                 known, begun = self._models[model], self._begun.get(model, 0.0)
-                if begun > known.load_s / device.gpu.speed and known.size_mb <= device.vram_mb:
+                if begun > known.load_s * slowness and known.size_mb <= device.vram_mb:
                     sought.add(model)
                 else:
                     sought.discard(model)

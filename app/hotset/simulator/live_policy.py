@@ -42,7 +42,7 @@ class _Gpus:
         self._views: list[GpuView | None] = [None] * devices
         self._stale = dict.fromkeys(range(devices))
         self.supply: dict[str, Supply] = {}
-        self._parts: list[tuple[list[str], float, int]] = [([], 0.0, 0)] * devices
+        self._parts: list[tuple[dict[str, int], float]] = [({}, 0.0)] * devices  # what each offers, and its power
         self._power = 0.0
         self._rooms: dict[float, float] = {}
 
@@ -66,9 +66,9 @@ class _Gpus:
         if alone:
             self._stale.clear()
             return view, NOBODY
-        models, power, soon = self._parts[device.index]
+        models, power = self._parts[device.index]
         supply = dict(self.supply)
-        for model in models:
+        for model, soon in models.items():
             _add(supply, model, -1, -power / len(models), -soon)
         rooms = dict(self._rooms)
         _give(rooms, device.vram_mb, -power)
@@ -76,35 +76,31 @@ class _Gpus:
 
     def _renew(self, index: int, device: Device, touched: set[str]) -> None:
         self._views[index] = None
-        before, their_power, their_soon = self._parts[index]
-        models: list[str] = []
-        soon, power = 0, 0.0
+        before, their_power = self._parts[index]
+        models: dict[str, int] = {}
+        power = 0.0
         if device.up:
-            models, soon = self._held(device)
+            models = self._held(device)
             power = device.gpu.slots * device.gpu.speed
         if power != their_power:
             self._power += power - their_power
             _give(self._rooms, device.vram_mb, power - their_power)
-        if models == before and power == their_power:
-            self._freed(models, soon - their_soon)
+        if power == their_power and models.keys() == before.keys():
+            for model, soon in models.items():
+                replicas, offered, slots = self.supply[model]
+                self.supply[model] = Supply(replicas, offered, slots + soon - before[model])
         else:
-            for model in before:
-                _add(self.supply, model, -1, -their_power / len(before), -their_soon)
-            for model in models:
+            for model, soon in before.items():
+                _add(self.supply, model, -1, -their_power / len(before), -soon)
+            for model, soon in models.items():
                 _add(self.supply, model, 1, power / len(models), soon)
             touched.update(before)
         touched.update(models)
-        self._parts[index] = models, power, soon
+        self._parts[index] = models, power
 
-    def _freed(self, models: list[str], slots: int) -> None:
-        """So many more of its slots are free, or fewer."""
-        for model in models:
-            replicas, power, soon = self.supply[model]
-            self.supply[model] = Supply(replicas, power, soon + slots)
-
-    def _held(self, device: Device) -> tuple[list[str], int]:
+    def _held(self, device: Device) -> dict[str, int]:
         if device.switch_to is None:
-            return list(device.resident), max(0, device.gpu.slots - device.busy)
+            return dict.fromkeys(device.resident, max(0, device.gpu.slots - device.busy))
         return held(self._view(device))
 
     def _view(self, device: Device) -> GpuView:

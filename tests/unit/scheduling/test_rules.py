@@ -481,6 +481,36 @@ def test_a_gpu_that_loads_the_model_counts_as_its_holder() -> None:
     assert load(answer(queue("qwen", lane(1)), rest=(evicting,))) == ("qwen", ())
 
 
+def test_a_gpu_that_loads_a_model_has_a_slot_for_one_job_of_it_whatever_else_it_runs() -> None:
+    tiny = Resident("tiny", 800, NOW - 900, running=2)
+    loads = replace(other(switch=Switch("deep", ("qwen",), NOW)), busy=2)
+    for residents in ((tiny, Resident("qwen", 2500, NOW - 900)), (tiny,)):  # the victim goes, or is gone
+        loads = replace(loads, residents=residents)
+        (wait,) = answer(queue("deep", lane(1)), rest=(loads,))
+        assert isinstance(wait, Wait), "else all GPUs load it for the same job"
+        assert load(answer(queue("deep", lane(2)), rest=(loads,))) == ("deep", ())
+    assert load(answer(queue("tiny", lane(1)), rest=(loads,))) == ("tiny", ()), "its slots are taken, for what stays"
+
+
+def test_free_vram_is_for_what_no_holder_can_start_at_once() -> None:
+    # In the 2 s of a load the holder would get through two runs of 2 s.
+    full, one_free = replace(other("tiny"), busy=2), replace(other("tiny"), busy=1)
+    assert load(answer(queue("tiny", lane(1)), rest=(full,))) == ("tiny", ())
+    assert load(answer(queue("tiny", lane(1)), rest=(one_free,))) is None
+    assert load(answer(queue("tiny", lane(2)), rest=(one_free,))) == ("tiny", ())
+    assert load(answer(queue("tiny", lane(1)), gpu=hot("qwen", "tiny"), rest=(full,))) is None, "it is hot here"
+    assert load(answer(queue("tiny", lane(1)), gpu=hot("deep"), rest=(full,))) is None, "deep would have to go"
+
+
+def test_of_two_idle_models_the_one_that_others_hold_goes() -> None:
+    models = {**MODELS, "twin": Model("twin", 800, 2.0), "mini": Model("mini", 2500, 1.0)}
+    gpu = replace(EMPTY, residents=(Resident("tiny", 800, NOW - 900), Resident("twin", 800, NOW - 900)))
+    for held in ("tiny", "twin"):
+        holder = replace(other(), residents=(Resident(held, 800, NOW - 900),))
+        mini = QueueView("m", "mini", 2.0, (lane(4),))
+        assert load(decide(snapshot(mini, gpu=gpu, rest=(holder,), models=models))) == ("mini", (held,))
+
+
 def test_a_long_backlog_is_replicated() -> None:
     assert load(answer(queue("qwen", lane(20)), rest=(other("qwen"),))) == ("qwen", ())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -120,6 +121,21 @@ def test_gpus_do_not_herd() -> None:
     assert simulate(fleet, [job("a", 0, "qwen")]).swaps == 1
     mixed = [job(f"{q}{i}", 0, q, 5.0) for i in range(2) for q in FLEET.queues]
     assert simulate(fleet, mixed).swaps == 3
+
+
+def test_busy_gpus_load_a_model_once_for_one_job() -> None:
+    fleet = gpus(8, vram_mb=5000)
+    many = poisson(0.9, 2000, 3, fleet=fleet, mix=(1.0, 0.0, 0.0))
+    at = [many[i].arrive_s for i in (500, 1000, 1500)]
+    few = [SimJob(f"deep{i}", t, "deepseek", 25.0, 600.0) for i, t in enumerate(at)]
+    loads: list[float] = []
+
+    def trace(event: Mapping[str, Any]) -> None:
+        if event["event"] == "load" and event["model"] == fleet.queues["deepseek"].model:
+            loads.append(event["t"])
+
+    simulate(fleet, sorted([*many, *few], key=lambda job: job.arrive_s), trace=trace)
+    assert loads == at, "at each arrival one GPU, since the slots of those that hold it are taken, and no second one"
 
 
 def test_a_faster_gpu_runs_and_loads_faster() -> None:
