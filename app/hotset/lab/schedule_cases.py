@@ -23,8 +23,8 @@ _APART = {"tinyllama": 1300.0, "qwen2.5-coder:7b": 3000.0}
 #: GPUs × models. The first has the classic models.
 SHAPES = ((4, 3), (16, 8), (100, 50))
 _BACKLOG_PER_SLOT = 20
-#: Jobs of the Poisson load: so many a slot, but no more in all.
-_LOADED_PER_SLOT, _LOADED_AT_MOST = 150, 6000
+#: Jobs of a load: so many a slot of the fleet. With fewer the end decides, when single long runs go on alone.
+_LOADED_PER_SLOT = 150
 #: Many GPUs wait for each other so little that nearly all deadlines would be met by anybody.
 _TIGHT = 0.3
 #: Busy and quiet times of a fleet together, so short that a sample has many.
@@ -101,7 +101,7 @@ def fleet_cases(seed: int, gpus: int, models: int, jobs: int) -> tuple[Case, tup
     slots = sum(gpu.slots for gpu in fleet.gpus)
     draw, shape = rng.randrange(1 << 30), f"{gpus} × {models}"
     backlog = Workload("backlog", 1.0, _BACKLOG_PER_SLOT * slots, draw, mix, agents=131)
-    count = max(10, round(min(_LOADED_PER_SLOT * slots, _LOADED_AT_MOST) * jobs / 1500))
+    count = max(10, round(_LOADED_PER_SLOT * slots * jobs / 1500))
     loaded = Workload("poisson", 0.85, count, draw, mix, agents=131, deadline_factor=_TIGHT)
     bursts = replace(loaded, kind="bursty", deadline_factor=1.0, period_s=_BURSTS_S)
     return _case(f"{shape} backlog", fleet, backlog), (
