@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Set
 from hotset.fleet import Fleet
 from hotset.scheduling import Demand, Lane, QueueView, Selector, Supply
 from hotset.scheduling.costs import begun_s, demands
+from hotset.scheduling.loads import ROUNDING_MB
 from hotset.simulator.devices import Device
 from hotset.simulator.jobs_file import LANES, SimJob
 from hotset.simulator.lanes import Queue as Waiting
@@ -180,7 +181,7 @@ class Sought:
 
     def by(self, device: Device) -> Set[str]:
         """As long as nothing changes."""
-        slowness = 0.0 if device.free_mb >= self._smallest_mb else 1.0 / device.gpu.speed
+        slowness = 0.0 if device.free_mb + ROUNDING_MB >= self._smallest_mb else 1.0 / device.gpu.speed
         kind = device.vram_mb, slowness
         seen, sought = self._kinds.get(kind, (0, set()))
         if seen < self._changes:
