@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterable
 
 from hotset.scheduling.snapshot import Demand, GpuView, QueueView, Snapshot, Supply
 
-SUP = 1.0
 _NONE = Supply(0, 0.0, 0)
 
 
